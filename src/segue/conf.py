@@ -1,0 +1,63 @@
+"""The SEGUE settings dict: read once, checked, frozen. Every key and its default stand in `Settings`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from segue.core.errors import UsageError
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a project can set; durations may be written as timedelta or as "50ms", "10min", "7d"."""
+
+    LOCK_TIMEOUT: timedelta = timedelta(milliseconds=50)
+    """The longest that another session waits because Segue waits for a lock."""
+    LOCK_DEADLINE: timedelta = timedelta(minutes=10)
+    """How long a step keeps trying for its locks before it gives up."""
+    RUNNER_WAIT: timedelta = timedelta(seconds=60)
+    """How long a command waits while another run holds the target."""
+    STORE: str = ""
+    """URL of the folder or object store for the ledger; empty for none."""
+    DIRECT: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Per alias, the DATABASES keys to override while migrating, past a transaction pooler."""
+
+
+def read() -> Settings:
+    """Return the project's settings; raise UsageError for a key or value that is none."""
+    raw: Mapping[str, Any] = getattr(django_settings, "SEGUE", None) or {}
+    known = {f.name: f for f in fields(Settings)}
+    unknown = sorted(set(raw) - set(known))
+    if unknown:
+        raise UsageError(
+            f"SEGUE has no setting {', '.join(unknown)}; there are {', '.join(known)}.",
+            next_command="correct SEGUE in your Django settings",
+        )
+    defaults = Settings()
+    values: dict[str, Any] = {
+        name: parse_duration(name, value) if isinstance(getattr(defaults, name), timedelta) else value
+        for name, value in raw.items()
+        if value is not None
+    }
+    return Settings(**values)
+
+
+def parse_duration(name: str, value: Any) -> timedelta:
+    """Return "50ms", "1.5s", "10min", "2h" or "7d" as a timedelta; a timedelta stays as it is."""
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)", str(value))
+    if match is None:
+        raise UsageError(
+            f"{name} is {value!r}, which is no duration.",
+            next_command='write it as a timedelta or as "50ms", "10s", "5min", "2h" or "7d"',
+        )
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})

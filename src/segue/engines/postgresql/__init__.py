@@ -1,0 +1,211 @@
+"""PostgreSQL: the online engine, put together from its parts.
+
+Steps run on Django's own connection, so that a step and its journal row commit together; the canary has
+sessions of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segue.conf import Settings
+from segue.core.change import Act, Cemetery, TableLock
+from segue.core.errors import LockNotTaken, NeedsPerson, SegueError, StepFailed
+from segue.core.evidence import Connected
+from segue.core.plan import Step, Target
+from segue.engines.base import Emit, Say, Waited
+from segue.engines.postgresql import activity, canary, catalog, editor, locks
+
+_PROGRESS_EVERY_SECONDS = 1.0
+_RETRY_PAUSE_SECONDS = 0.2
+
+
+class PostgreSQL:
+    """The engine of one PostgreSQL target."""
+
+    online = True
+
+    def __init__(self, connection: BaseDatabaseWrapper, settings: Settings) -> None:
+        self.connection: Any = connection
+        self._settings = settings
+        self._patience = locks.Patience(timeout=settings.LOCK_TIMEOUT, deadline=settings.LOCK_DEADLINE)
+        self._still_held: Callable[[], bool] = lambda: False
+        self.catalog = catalog.Catalog(connection.cursor, connection.ops.quote_name)
+
+    def target(self) -> Target:
+        """Return the alias, the database's name and the server's version."""
+        major, minor = divmod(self.connection.pg_version, 10000)
+        return Target(
+            alias=self.connection.alias,
+            name=str(self.connection.settings_dict["NAME"]),
+            vendor="PostgreSQL",
+            version=f"{major}.{minor}",
+        )
+
+    @contextmanager
+    def hold(self, say: Say) -> Iterator[None]:
+        """Hold the target for the block; raise TargetHeld when another run keeps it for too long."""
+        if self.connection.in_atomic_block:
+            raise SegueError(
+                "Segue cannot migrate inside a transaction: its steps commit one by one.",
+                next_command="call it outside transaction.atomic() (in tests: TransactionTestCase)",
+            )
+        with locks.sole_runner(self.connection, self._settings.RUNNER_WAIT, say) as still_held:
+            self._still_held = still_held
+            yield
+
+    def check_held(self) -> None:
+        """Raise StepFailed when the target is no longer held, because the connection was replaced."""
+        if not self._still_held():
+            raise StepFailed(
+                "The connection that held the database was closed by the migration's own code, so another run "
+                "could have begun."
+            )
+
+    def whole_editor(self, *, atomic: bool, **_: Any) -> Any:
+        """Return stock Django's editor: what has no online form runs as stock runs it."""
+        return self.connection.SchemaEditorClass(self.connection, atomic=atomic)
+
+    def step_editor(
+        self, *, emit: Emit, prefix: str, release: str, cemetery: Cemetery, new_tables: set[str]
+    ) -> editor.StepEditor:
+        """Return a schema editor that emits steps in place of running statements."""
+        make = editor.editor_class(self.connection.SchemaEditorClass)
+        return make(
+            self.connection,
+            emit=emit,
+            prefix=prefix,
+            release=release,
+            cemetery=cemetery,
+            new_tables=new_tables,
+        )
+
+    def carry_out(self, act: Act, *, then: Callable[[Waited], None], say: Say) -> None:
+        """Run the act's statements under its locks, and `then` in the same transaction if it has one.
+
+        An attempt that fails only because somebody else held a lock is made again until the deadline.
+        """
+        began = time.monotonic()
+        attempts = 0
+        while True:
+            self.check_held()
+            attempts += 1
+            try:
+                with translated(self.connection.alias):
+                    run = self._in_transaction if act.transactional else self._outside_transaction
+                    return run(act, then, say, attempts - 1)
+            except LockNotTaken:
+                raise
+            except StepFailed as error:
+                busy = error.__cause__ is not None and locks.is_busy(error.__cause__)
+                if not busy or time.monotonic() - began > self._patience.deadline.total_seconds():
+                    raise
+                say(f"somebody else held a lock; trying again: {str(error).splitlines()[0]}")
+                time.sleep(_RETRY_PAUSE_SECONDS)
+
+    def _in_transaction(self, act: Act, then: Callable[[Waited], None], say: Say, failed: int) -> None:
+        with transaction.atomic(using=self.connection.alias):
+            waited = self.take(act.locks, say=say)
+            with self.connection.cursor() as cursor:
+                for statement in act.statements:
+                    cursor.execute(statement)
+            then(Waited(attempts=waited.attempts + failed, seconds=waited.seconds))
+
+    def _outside_transaction(self, act: Act, then: Callable[[Waited], None], say: Say, failed: int) -> None:
+        """CREATE and DROP INDEX CONCURRENTLY wait for others and make nobody wait: they get no lock timeout.
+
+        A lock timeout would leave an INVALID index behind: https://www.postgresql.org/docs/current/sql-createindex.html
+        """
+        with self.connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = 0")
+            cursor.execute("SET statement_timeout = 0")
+            try:
+                with self._telling_progress(say):
+                    for statement in act.statements:
+                        cursor.execute(statement)
+            finally:
+                if self.connection.connection is not None and not self.connection.connection.closed:
+                    cursor.execute("RESET lock_timeout")
+                    cursor.execute("RESET statement_timeout")
+        then(Waited(attempts=1 + failed))
+
+    @contextmanager
+    def _telling_progress(self, say: Say) -> Iterator[None]:
+        """Say once a second how far the index is, or whom it waits for, from a session of its own."""
+        done = threading.Event()
+        pid = activity.backend_pid(self.connection)
+
+        def tell() -> None:
+            if done.wait(_PROGRESS_EVERY_SECONDS):
+                return
+            try:
+                with psycopg.connect(autocommit=True, application_name="segue/progress", **self.connect) as watcher:
+                    while not done.wait(_PROGRESS_EVERY_SECONDS):
+                        if text := activity.index_progress(watcher.cursor(), pid):
+                            say(text)
+            except psycopg.Error:
+                return  # Progress is a courtesy: the work goes on without it.
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(timeout=5)
+
+    def take(self, locks_wanted: tuple[TableLock, ...], *, say: Say) -> Waited:
+        """Take locks politely for the rest of the caller's transaction."""
+        return locks.climb(self.connection, locks_wanted, self._patience, say)
+
+    def probe(self, step: Step) -> str:
+        """Return "done", "absent" or "broken" for a step outside a transaction."""
+        with translated(self.connection.alias), self.connection.cursor() as cursor:
+            cursor.execute(step.probe)
+            return str(cursor.fetchall()[0][0])
+
+    def canary(self, tables: tuple[str, ...]) -> AbstractContextManager[canary.PostgreSQLCanary]:
+        """Measure for the block how long readers and writers of the tables that exist now wait."""
+        return canary.watching(self.connect, tuple(t for t in tables if self.catalog.exists(t)))
+
+    def connected(self) -> tuple[Connected, ...]:
+        """Return the clients of the application's role, Segue's own left out."""
+        return activity.connected(self.connection)
+
+    @property
+    def connect(self) -> dict[str, Any]:
+        """What psycopg needs for a session of Segue's own to the same database."""
+        given = self.connection.settings_dict
+        known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+        options = {k: v for k, v in given.get("OPTIONS", {}).items() if k in known and k != "application_name"}
+        named = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+        return {**options, **{key: given[name] for key, name in named.items() if given.get(name)}}
+
+
+@contextmanager
+def translated(alias: str) -> Iterator[None]:
+    """Raise the database's errors as Segue's: a lost connection needs the next command, anything else failed."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        if locks.sqlstate(error) in {"", "57P01", "57P02", "57P03", "08003", "08006"}:
+            raise NeedsPerson(
+                f'The connection to database "{alias}" was lost: {_first_line(error)}. The journal knows every '
+                "step that was done; nothing is lost.",
+                next_command="run the same command again, and it goes on where it stopped; or segue rollback",
+            ) from error
+        raise StepFailed(_first_line(error)) from error
+    except DatabaseError as error:
+        raise StepFailed(str(error).strip()) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

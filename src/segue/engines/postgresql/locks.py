@@ -1,0 +1,194 @@
+"""The polite way to a lock on PostgreSQL, and the one lock that keeps runs apart.
+
+A strong lock that waits makes everybody wait who comes after it. So nobody here waits in that queue for
+longer than the lock timeout, nobody joins it while a long transaction would make the attempt useless, and
+the weak lock taken first keeps autovacuum away, which otherwise wins against every short attempt.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import DatabaseError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from segue.core.change import LockMode, TableLock
+from segue.core.errors import LockNotTaken, TargetHeld
+from segue.engines.base import Say, Waited
+from segue.engines.postgresql import activity
+
+# Any constant will do, as long as nobody else's advisory locks use it: "segue" in ASCII.
+RUNNER_KEY = 0x7365677565
+
+_LOCK_NOT_AVAILABLE = "55P03"
+_DEADLOCK = "40P01"
+# A holder older than this will not let go within one attempt, so the attempt would only make others wait.
+_LONG_TRANSACTION_SECONDS = 0.2
+_FIRST_TIMEOUT_MS = 10
+_LONGEST_PAUSE_SECONDS = 1.0
+# PostgreSQL cancels an autovacuum that blocks a lock only after deadlock_timeout, 1 s by default.
+_WEAK_TIMEOUT = "1500ms"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long one attempt may make others wait, and how long to go on trying."""
+
+    timeout: timedelta
+    deadline: timedelta
+
+    @property
+    def timeout_ms(self) -> int:
+        """The longest attempt in whole milliseconds, at least one: 0 would mean no limit at all."""
+        return max(1, round(self.timeout / timedelta(milliseconds=1)))
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the SQLSTATE of a Django database error, whichever driver raised it; "" when there is none."""
+    cause = error.__cause__ or error
+    return str(getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or "")
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether the statement failed only because somebody else held a lock."""
+    return sqlstate(error) in {_LOCK_NOT_AVAILABLE, _DEADLOCK}
+
+
+def climb(connection: BaseDatabaseWrapper, locks: Sequence[TableLock], patience: Patience, say: Say) -> Waited:
+    """Take the locks for the rest of the caller's transaction.
+
+    1. Limit what a hung client or a slow disk can do to others while the locks are held.
+    2. SHARE UPDATE EXCLUSIVE on every table in OID order: no reader or writer waits for it.
+    3. Attempts at the strong locks, each within the lock timeout in total, each in a savepoint.
+
+    Raises LockNotTaken after the deadline. Every setting is local to the transaction.
+    """
+    began = time.monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '10s'")
+        # The journal's row commits in the same transaction, so a lost commit loses both; the flush would
+        # happen while the locks are held. The migration's own record is flushed, and with it all before it.
+        cursor.execute("SET LOCAL synchronous_commit = off")
+        ordered = _in_oid_order(cursor, connection, locks)
+    attempts = 1
+    for table in dict.fromkeys(lock.table for lock in ordered):
+        weak = TableLock(table=table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE)
+        attempts += _until_taken(connection, [weak], patience, say, began, weak_timeout=_WEAK_TIMEOUT)
+    strong = [lock for lock in ordered if lock.mode is not LockMode.SHARE_UPDATE_EXCLUSIVE]
+    if strong:
+        attempts += _until_taken(connection, strong, patience, say, began)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{patience.timeout_ms}ms'")
+    return Waited(attempts=attempts, seconds=time.monotonic() - began)
+
+
+def _in_oid_order(
+    cursor: activity.Cursor, connection: BaseDatabaseWrapper, locks: Sequence[TableLock]
+) -> list[TableLock]:
+    """Two runs that lock the same tables in one order cannot deadlock; the strongest mode of a table counts."""
+    strongest: dict[str, TableLock] = {}
+    for lock in locks:
+        held = strongest.get(lock.table)
+        if held is None or list(LockMode).index(lock.mode) > list(LockMode).index(held.mode):
+            strongest[lock.table] = lock
+    oids = {}
+    for table in strongest:
+        cursor.execute("SELECT coalesce(to_regclass(%s)::oid, 0)", [connection.ops.quote_name(table)])
+        oids[table] = cursor.fetchall()[0][0]
+    return sorted(strongest.values(), key=lambda lock: oids[lock.table])
+
+
+def _until_taken(
+    connection: BaseDatabaseWrapper,
+    locks: Sequence[TableLock],
+    patience: Patience,
+    say: Say,
+    began: float,
+    weak_timeout: str = "",
+) -> int:
+    """Return how many attempts failed before the locks were taken."""
+    failed = 0
+    while True:
+        blockers = () if weak_timeout else activity.blockers(connection, locks)
+        if not any(b.transaction_seconds > _LONG_TRANSACTION_SECONDS for b in blockers):
+            timeout_ms = min(_FIRST_TIMEOUT_MS * 2**failed, patience.timeout_ms)
+            if _attempt(connection, locks, weak_timeout, timeout_ms):
+                return failed
+            blockers = activity.blockers(connection, locks)
+        failed += 1
+        waited = time.monotonic() - began
+        if waited > patience.deadline.total_seconds():
+            raise LockNotTaken(_not_taken(locks, waited, blockers))
+        pause = min(_LONGEST_PAUSE_SECONDS, 0.02 * 2 ** min(failed, 10)) * random.uniform(0.5, 1.0)
+        if waited > _LONGEST_PAUSE_SECONDS:
+            say(_waiting(locks, waited, blockers))
+        time.sleep(pause)
+
+
+def _attempt(connection: BaseDatabaseWrapper, locks: Sequence[TableLock], weak_timeout: str, timeout_ms: int) -> bool:
+    began = time.monotonic()
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            for lock in locks:
+                left_ms = max(1, timeout_ms - int((time.monotonic() - began) * 1000))
+                cursor.execute(f"SET LOCAL lock_timeout = '{weak_timeout or f'{left_ms}ms'}'")
+                cursor.execute(f"LOCK TABLE {connection.ops.quote_name(lock.table)} IN {lock.mode} MODE")
+    except DatabaseError as error:
+        if not is_busy(error):
+            raise
+        return False
+    return True
+
+
+def _names(locks: Sequence[TableLock]) -> str:
+    return ", ".join(f"{lock.mode} on {lock.table}" for lock in locks)
+
+
+def _waiting(locks: Sequence[TableLock], waited: float, blockers: Sequence[object]) -> str:
+    who = "; ".join(str(b) for b in blockers) or "a short transaction each time"
+    return f"waiting for {_names(locks)} for {waited:.0f} s, making nobody wait: {who}"
+
+
+def _not_taken(locks: Sequence[TableLock], waited: float, blockers: Sequence[object]) -> str:
+    who = "; ".join(str(b) for b in blockers) or "many short transactions"
+    return f"{_names(locks)} was not free for {waited:.0f} s. In the way: {who}."
+
+
+@contextmanager
+def sole_runner(connection: BaseDatabaseWrapper, wait: timedelta, say: Say) -> Iterator[Callable[[], bool]]:
+    """Hold the target's advisory lock on the connection that runs the steps, so that both die together.
+
+    Yields a question: is it still held? Polls, because a session that waits for an advisory lock deadlocks
+    with CREATE INDEX CONCURRENTLY. Raises TargetHeld, naming the holder.
+    """
+    began = time.monotonic()
+    told = False
+    while not _try_advisory(connection):
+        holder = activity.advisory_holder(connection, RUNNER_KEY)
+        if time.monotonic() - began > wait.total_seconds():
+            raise TargetHeld(
+                f"Another run holds this database: {holder}.",
+                next_command="wait for it (segue status shows it), or end it in its own terminal",
+            )
+        if not told:
+            say(f"another run holds this database: {holder}; waiting up to {wait.total_seconds():.0f} s")
+            told = True
+        time.sleep(0.2)
+    held_by = activity.backend_pid(connection)
+    try:
+        yield lambda: activity.backend_pid(connection) == held_by
+    finally:
+        if connection.connection is not None and connection.is_usable() and not connection.in_atomic_block:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [RUNNER_KEY])
+
+
+def _try_advisory(connection: BaseDatabaseWrapper) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [RUNNER_KEY])
+        return bool(cursor.fetchall()[0][0])

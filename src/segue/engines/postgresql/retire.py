@@ -1,0 +1,165 @@
+"""Acts that hide objects in place of dropping them, bring them back, and settle what the way back meets.
+
+Builds values only; the facts come from the catalog, the statements are complete. A column that is retired
+stays under its own name, with what code that does not know it would trip over taken away; a table stays too,
+with its foreign keys detached. `bury` gives either another name, so that the old name is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from segue.core.change import Act, LockMode, Retired, TableLock
+from segue.engines.postgresql.catalog import BURIED_COLUMN, RETIRED_SCHEMA, Column, ForeignKey
+
+Quote = Callable[[str], str]
+
+_MAX_NAME_BYTES = 63
+
+
+def exclusive(*tables: str) -> tuple[TableLock, ...]:
+    """ACCESS EXCLUSIVE on each table."""
+    return tuple(TableLock(table=table, mode=LockMode.ACCESS_EXCLUSIVE) for table in tables)
+
+
+def share_row(*tables: str) -> tuple[TableLock, ...]:
+    """SHARE ROW EXCLUSIVE on each table: what adding a foreign key takes on both sides."""
+    return tuple(TableLock(table=table, mode=LockMode.SHARE_ROW_EXCLUSIVE) for table in tables)
+
+
+def weak(*tables: str) -> tuple[TableLock, ...]:
+    """SHARE UPDATE EXCLUSIVE on each table: it holds up no reader or writer."""
+    return tuple(TableLock(table=table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE) for table in tables)
+
+
+def detach(key: ForeignKey, quote: Quote) -> Act:
+    """Drop a foreign key constraint; PostgreSQL locks both tables for it."""
+    return Act(
+        statements=(f"ALTER TABLE {quote(key.table)} DROP CONSTRAINT {quote(key.name)}",),
+        locks=exclusive(key.table, key.to_table),
+    )
+
+
+def attach(key: ForeignKey, quote: Quote) -> tuple[Act, ...]:
+    """Put a foreign key back: enforced from now on first, then proved for the rows that are there."""
+    alter = f"ALTER TABLE {quote(key.table)}"
+    return (
+        Act(
+            statements=(f"{alter} ADD CONSTRAINT {quote(key.name)} {key.definition} NOT VALID",),
+            locks=share_row(key.table, key.to_table),
+        ),
+        Act(statements=(f"{alter} VALIDATE CONSTRAINT {quote(key.name)}",), locks=weak(key.table)),
+    )
+
+
+def relax(table: str, name: str, facts: Column, default: str, quote: Quote) -> tuple[Act, tuple[Act, ...]] | None:
+    """Return how to let code that does not know the column insert, and how to take that back.
+
+    None where it can already. `default` is an SQL literal, "" for none; a unique column gets no default,
+    because the second row would collide, and NULLs do not.
+    """
+    if not facts.not_null or facts.default or facts.fills_itself:
+        return None
+    alter = f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(name)}"
+    locks = exclusive(table)
+    if default and not facts.unique:
+        return (
+            Act(statements=(f"{alter} SET DEFAULT {default}",), locks=locks),
+            (Act(statements=(f"{alter} DROP DEFAULT",), locks=locks),),
+        )
+    return (
+        Act(statements=(f"{alter} DROP NOT NULL",), locks=locks),
+        tighten(table, name, quote),
+    )
+
+
+def tighten(table: str, name: str, quote: Quote) -> tuple[Act, ...]:
+    """Make a column NOT NULL without scanning it under a strong lock.
+
+    A validated check lets SET NOT NULL skip its scan:
+    https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-DESC-SET-DROP-NOT-NULL
+    """
+    alter = f"ALTER TABLE {quote(table)}"
+    check = quote(shorten(f"{name}_segue_not_null"))
+    return (
+        Act(
+            statements=(f"{alter} ADD CONSTRAINT {check} CHECK ({quote(name)} IS NOT NULL) NOT VALID",),
+            locks=exclusive(table),
+        ),
+        Act(statements=(f"{alter} VALIDATE CONSTRAINT {check}",), locks=weak(table)),
+        Act(
+            statements=(
+                f"{alter} ALTER COLUMN {quote(name)} SET NOT NULL",
+                f"{alter} DROP CONSTRAINT {check}",
+            ),
+            locks=exclusive(table),
+        ),
+    )
+
+
+def bury_column(retired: Retired, grave: str, quote: Quote) -> Act:
+    """Rename a retired column out of the way; its values stay."""
+    place = shorten(f"{BURIED_COLUMN}{grave}_{retired.name}")
+    return Act(
+        statements=(f"ALTER TABLE {quote(retired.table)} RENAME COLUMN {quote(retired.name)} TO {quote(place)}",),
+        locks=exclusive(retired.table),
+        revives=(retired,),
+        retires=(replace(retired, place=place),),
+    )
+
+
+def unbury_column(retired: Retired, quote: Quote) -> tuple[str, ...]:
+    """Return the statement that gives a buried column its name back, or none."""
+    if not retired.place:
+        return ()
+    return (f"ALTER TABLE {quote(retired.table)} RENAME COLUMN {quote(retired.place)} TO {quote(retired.name)}",)
+
+
+def bury_table(retired: Retired, grave: str, quote: Quote) -> Act:
+    """Move a retired table with its indexes, constraints and sequences into a schema of its own."""
+    schema = shorten(f"{RETIRED_SCHEMA}_{grave}")
+    return Act(
+        statements=(
+            f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}",
+            f"ALTER TABLE {quote(retired.table)} SET SCHEMA {quote(schema)}",
+        ),
+        locks=exclusive(retired.table),
+        revives=(retired,),
+        retires=(replace(retired, place=schema),),
+    )
+
+
+def unbury_table(retired: Retired, current_schema: str, quote: Quote) -> tuple[str, ...]:
+    """Return the statement that moves a buried table back, or none."""
+    if not retired.place:
+        return ()
+    return (f"ALTER TABLE {quote(retired.place)}.{quote(retired.table)} SET SCHEMA {quote(current_schema)}",)
+
+
+def quarantine(key: ForeignKey, nullable: bool, release: str, literal: Quote, quote: Quote) -> tuple[str, ...]:
+    """Return statements that move the rows whose parent is gone into quarantine.
+
+    A row whose reference may be NULL stays and loses only the reference; another leaves the table. Either
+    way its whole image is kept. Run them parents first and in one transaction: Django's foreign keys are
+    checked when it commits.
+    """
+    child, column = quote(key.table), quote(key.columns[0])
+    orphaned = (
+        f"c.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {quote(key.to_table)} p "
+        f"WHERE p.{quote(key.to_columns[0])} = c.{column})"
+    )
+    reason = f"{key.table}.{key.columns[0]} has no row in {key.to_table}"
+    into = 'INSERT INTO "segue_quarantine" ("release", "table", "reason", "row", "at") '
+    values = f"SELECT {literal(release)}, {literal(key.table)}, {literal(reason)}, to_jsonb(c), now()"
+    if nullable:
+        return (
+            f"{into}{values} FROM {child} c WHERE {orphaned}",
+            f"UPDATE {child} c SET {column} = NULL WHERE {orphaned}",
+        )
+    return (f"WITH c AS (DELETE FROM {child} c WHERE {orphaned} RETURNING c.*) {into}{values} FROM c",)
+
+
+def shorten(name: str) -> str:
+    """Return the name cut to what PostgreSQL keeps of it, 63 bytes, never through a character."""
+    return name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")

@@ -1,0 +1,179 @@
+"""Django's migration graph and state, and the record of what is applied.
+
+Everything that depends on how Django keeps its own migrations is here. Runs nothing against a schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pkgutil
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.apps import apps
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations import Migration
+from django.db.migrations.exceptions import AmbiguityError, NodeNotFoundError
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.migrations.state import ProjectState
+
+from segue.core.errors import UsageError
+
+Key = tuple[str, str]
+MigrationPlan = list[tuple[Migration, bool]]
+
+
+def release_tag(migrations: Iterable[Key]) -> str:
+    """Return eight hex characters that tell apart two sets of migrations."""
+    lines = sorted(f"{app}.{name}" for app, name in migrations)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+
+
+def installed_migrations() -> list[Key]:
+    """Return the migrations that lie on disk, by their file names: no migration is imported."""
+    found = []
+    for config in apps.get_app_configs():
+        module_name, _ = MigrationLoader.migrations_module(config.label)
+        if module_name is None:
+            continue
+        try:
+            module = import_module(module_name)
+        except ModuleNotFoundError:
+            continue  # The app has no migrations: Django treats it the same way.
+        names = (name for _, name, is_package in pkgutil.iter_modules(module.__path__) if not is_package)
+        found += [(config.label, name) for name in names if name[0] not in "_~"]
+    return found
+
+
+class Carrier(Protocol):
+    """Carries one migration out and records it."""
+
+    def forward(self, migration: Migration, state: ProjectState) -> ProjectState:
+        """Apply the migration to the database; return the state after it."""
+
+    def backward(self, migration: Migration, state: ProjectState) -> ProjectState:
+        """Unapply the migration; `state` is the one before it."""
+
+
+class Migrator(MigrationExecutor):
+    """Django's executor, which keeps the states, with a carrier that does the work.
+
+    `--fake` and what `--fake-initial` finds already there are left to Django.
+    """
+
+    carrier: Carrier
+
+    if TYPE_CHECKING:
+        # Parts of Django's executor that its stubs leave out.
+        _create_project_state: Any
+        _migrate_all_forwards: Any
+        _migrate_all_backwards: Any
+
+    def __init__(self, connection: BaseDatabaseWrapper, progress_callback: Callable[..., None] | None = None) -> None:
+        super().__init__(connection, progress_callback)
+
+    def apply_migration(
+        self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
+    ) -> ProjectState:
+        """Apply one migration through the carrier."""
+        if fake or (fake_initial and self.detect_soft_applied(state, migration)[0]):
+            return super().apply_migration(state, migration, fake=fake, fake_initial=fake_initial)
+        self._progress("apply_start", migration)
+        state = self.carrier.forward(migration, state)
+        self._progress("apply_success", migration)
+        return state
+
+    def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
+        """Unapply one migration through the carrier."""
+        if fake:
+            return super().unapply_migration(state, migration, fake=True)
+        self._progress("unapply_start", migration)
+        state = self.carrier.backward(migration, state)
+        self._progress("unapply_success", migration)
+        return state
+
+    def _progress(self, action: str, migration: Migration) -> None:
+        if self.progress_callback:
+            self.progress_callback(action, migration, False)
+
+    def reload(self) -> None:
+        """Read again what is applied: another run may have changed it."""
+        self.loader = MigrationLoader(self.connection)
+
+
+def record(recorder: MigrationRecorder, migration: Migration, *, backwards: bool) -> None:
+    """Write or remove the migration's rows in django_migrations, those that it replaces too."""
+    keys: Sequence[Key] = [(app, name) for app, name in migration.replaces]
+    if backwards:
+        for app, name in [*keys, (migration.app_label, migration.name)]:
+            recorder.record_unapplied(app, name)
+    else:
+        for app, name in keys or [(migration.app_label, migration.name)]:
+            recorder.record_applied(app, name)
+
+
+def is_fresh(connection: BaseDatabaseWrapper) -> bool:
+    """Whether no migration has ever been recorded: nobody uses such a database yet."""
+    return not MigrationRecorder(connection).applied_migrations()
+
+
+def targets(loader: MigrationLoader, app: str | None, name: str | None) -> list[tuple[str, str | None]]:
+    """Return the graph's nodes that an app and a migration's name or prefix mean; "zero" is before the first."""
+    if app is None:
+        return [*loader.graph.leaf_nodes()]
+    try:
+        apps.get_app_config(app)
+    except LookupError as error:
+        raise UsageError(str(error), next_command="segue status, which lists the apps") from error
+    if app not in loader.migrated_apps:
+        raise UsageError(f'App "{app}" does not have migrations.', next_command=f"manage.py makemigrations {app}")
+    if name is None:
+        return [*loader.graph.leaf_nodes(app)]
+    if name == "zero":
+        return [(app, None)]
+    return [_find(loader, app, name)]
+
+
+def _find(loader: MigrationLoader, app: str, name: str) -> Key:
+    listing = f"manage.py showmigrations {app}"
+    try:
+        key = (app, str(loader.get_migration_by_prefix(app, name).name))
+    except AmbiguityError as error:
+        raise UsageError(f'More than one migration of "{app}" begins with "{name}".', next_command=listing) from error
+    except KeyError as error:
+        raise UsageError(f'No migration of "{app}" begins with "{name}".', next_command=listing) from error
+    if key not in loader.graph.nodes and key in loader.replacements:
+        replaced: Any = loader.replacements[key].replaces[-1]
+        return (replaced[0], replaced[1])
+    return key
+
+
+def backwards_plan(migrator: Migrator, keys: Sequence[Key]) -> MigrationPlan:
+    """Return the plan that unapplies exactly these migrations, newest first.
+
+    Raises UsageError when a file is missing, or when another applied migration depends on one of them.
+    """
+    graph = migrator.loader.graph
+    applied = set(migrator.loader.applied_migrations)
+    wanted = [key for key in keys if key in applied]
+    order: list[Key] = []
+    for key in reversed(wanted):
+        try:
+            chain = graph.backwards_plan(key)
+        except NodeNotFoundError as error:
+            raise UsageError(
+                f"Migration {key[0]}.{key[1]} is applied, but its file is not in this code.",
+                next_command="run the rollback from the code that applied it",
+            ) from error
+        for node in chain:
+            if node in applied and node not in wanted:
+                raise UsageError(
+                    f"Migration {node[0]}.{node[1]} depends on {key[0]}.{key[1]} and belongs to another release.",
+                    next_command="roll that release back first; segue status shows it",
+                )
+            if node in applied and node not in order:
+                order.append(node)
+    return [(graph.nodes[node], True) for node in order]

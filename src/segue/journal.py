@@ -1,0 +1,138 @@
+"""Append and replay the events of releases, in the target's own database.
+
+The ledger is the journal's mirror in the store, because a restored database forgets its journal. The mirror
+never stops a release: what it could not write is said and written with the next event.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+
+from segue import models
+from segue.core.change import Cemetery
+from segue.core.run import ENDED, UNDER_WAY, Event, EventKind, Run, State, acts, replay
+from segue.core.values import to_json
+from segue.storage import Storage
+
+logger = logging.getLogger("segue.journal")
+
+
+class Journal:
+    """The events of one target."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, store: Storage | None = None) -> None:
+        self._connection = connection
+        self._store = store
+        self._exists: bool | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the journal's tables have been made."""
+        if not self._exists:
+            with self._connection.cursor() as cursor:
+                self._exists = models.Event._meta.db_table in self._connection.introspection.table_names(cursor)
+        return self._exists
+
+    def ensure(self) -> None:
+        """Make the journal's tables where they are missing; call it while holding the target."""
+        if self.exists:
+            return
+        with self._connection.schema_editor() as editor:
+            editor.create_model(models.Event)
+            editor.create_model(models.Quarantined)
+        self._exists = True
+
+    def append(self, release: str, kind: EventKind, **data: Any) -> None:
+        """Add an event, in the caller's transaction if there is one."""
+        values = to_json(data)
+        self._events.create(release=release, kind=kind.value, data=values)
+        if self._store is not None:
+            transaction.on_commit(lambda: self._mirror(release), using=self._connection.alias)
+
+    def runs(self) -> list[Run]:
+        """Return every release, oldest first."""
+        if not self.exists:
+            return []
+        by_release: dict[str, list[Event]] = {}
+        for event in self._read():
+            by_release.setdefault(event.release, []).append(event)
+        return [replay(events) for events in by_release.values()]
+
+    def run(self, release: str) -> Run:
+        """Return one release."""
+        return replay(self._read(release))
+
+    def under_way(self) -> Run | None:
+        """Return the release that was begun and not ended, if a run was interrupted."""
+        return next((run for run in reversed(self.runs()) if run.state in UNDER_WAY), None)
+
+    def open_runs(self) -> list[Run]:
+        """Return the releases that wait for finalize, oldest first."""
+        return [run for run in self.runs() if run.state is State.OPEN]
+
+    def cemetery(self, *, before_work_of: str = "") -> Cemetery:
+        """Return every object that is retired now, or was before the unfinished migration of a release began.
+
+        A migration that is taken up again is translated again from its first step, so it must see what it saw.
+        """
+        if not self.exists:
+            return Cemetery()
+        events = list(self._read())
+        if before_work_of and self.run(before_work_of).work is not None:
+            began = max(
+                number
+                for number, event in enumerate(events)
+                if event.release == before_work_of and event.kind is EventKind.MIGRATION_STARTED
+            )
+            events = events[:began]
+        return Cemetery(acts(events))
+
+    def quarantined(self) -> int:
+        """Return how many rows wait in quarantine for a person."""
+        if not self.exists:
+            return 0
+        return models.Quarantined.objects.using(self._connection.alias).filter(settled_at=None).count()
+
+    def has_unfinished(self) -> bool:
+        """Whether a release is under way, by one cheap query: the last event of an ended or open one says so."""
+        if not self.exists:
+            return False
+        last = self._events.order_by("-id").values_list("release", flat=True).first()
+        return last is not None and self.run(last).state not in ENDED | {State.OPEN}
+
+    @property
+    def _events(self) -> Any:
+        return models.Event.objects.using(self._connection.alias)
+
+    def _read(self, release: str | None = None) -> Iterable[Event]:
+        rows = self._events.order_by("id")
+        if release is not None:
+            rows = rows.filter(release=release)
+        for row in rows.iterator():
+            yield Event(release=row.release, kind=EventKind(row.kind), at=row.at.isoformat(), data=row.data)
+
+    def _mirror(self, release: str) -> None:
+        assert self._store is not None
+        lines = [
+            json.dumps({"release": e.release, "kind": e.kind, "at": e.at, "data": e.data}, default=str)
+            for e in self._read(release)
+        ]
+        try:
+            self._store.write(f"ledger/{self._connection.alias}/{release}.jsonl", "\n".join(lines).encode() + b"\n")
+        except Exception as error:
+            # Safe to go on: the database holds every event, and the next one writes the whole ledger again.
+            logger.warning("The ledger of release %s could not be written: %s", release, error)
+
+
+def new_release_id() -> str:
+    """Return an identifier that sorts by time and is readable: 20260115-020000-1a2b."""
+    from secrets import token_hex
+
+    return f"{timezone.now():%Y%m%d-%H%M%S}-{token_hex(2)}"

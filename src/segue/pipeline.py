@@ -1,0 +1,264 @@
+"""One release's whole life, one screen: plan, apply, roll back, finalize. Start here.
+
+Composes stages, which never call each other. Every function that writes holds the target while it does, and
+first settles what an interrupted run left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any
+
+from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrate_signal
+from django.db.migrations.state import ProjectState
+
+from segue import history
+from segue.core.errors import FailedAndUndone, Interrupted, UsageError
+from segue.core.evidence import NoBackup
+from segue.core.plan import Direction, Plan
+from segue.core.run import EventKind, Run, State
+from segue.history import MigrationPlan
+from segue.session import Session
+from segue.stages import apply as apply_stage
+from segue.stages import finalize as finalize_stage
+from segue.stages import plan as plan_stage
+from segue.stages import rollback as rollback_stage
+from segue.stages import status as status_stage
+from segue.stages.status import Status
+
+_NO_BACKUP = NoBackup(reason="this command takes none")
+
+
+def plan(session: Session, app: str | None = None, name: str | None = None) -> Plan:
+    """Return what `apply` to the same place would do; writes nothing."""
+    return plan_stage.plan(session, _migrations(session, app, name))
+
+
+def rollback_plan(session: Session) -> Plan:
+    """Return what `rollback` would do; writes nothing."""
+    run = _newest_standing(session)
+    return plan_stage.plan(session, history.backwards_plan(session.migrator, run.migrations))
+
+
+def apply(session: Session, app: str | None = None, name: str | None = None) -> Run | None:
+    """Bring the target to the wanted migration as one release; None when it is there already.
+
+    A failure takes the whole release back, not only the migration that failed.
+    """
+    with _holding(session):
+        migrations = _migrations(session, app, name)
+        with _signals(session, migrations) as after:
+            try:
+                runs = _carry(session, migrations)
+            except (FailedAndUndone, Interrupted) as error:
+                _take_release_back(session, error)
+                raise
+            after(runs[-1][1] if runs else None)
+        return runs[-1][0] if runs else None
+
+
+def migrate(
+    session: Session, migrations: MigrationPlan, state: ProjectState | None, *, fake_initial: bool
+) -> ProjectState | None:
+    """What `manage.py migrate` runs once it has worked out its plan; it sends the signals itself.
+
+    Returns the state after it, None when another run had done everything meanwhile.
+    """
+    with _holding(session):
+        session.migrator.reload()
+        applied = set(session.migrator.loader.applied_migrations)
+        backwards = bool(migrations) and migrations[0][1]
+        left = [(m, back) for m, back in migrations if ((m.app_label, m.name) in applied) == backwards]
+        runs = _carry(session, left, state if len(left) == len(migrations) else None, fake_initial=fake_initial)
+        return runs[-1][1] if runs else None
+
+
+def rollback(session: Session) -> Run:
+    """Take the newest release that stands back to where it began."""
+    with _holding(session, settling=False):
+        run = _newest_standing(session)
+        migrations = [(session.migrator.loader.graph.nodes[key], True) for key in run.migrations]
+        with _signals(session, migrations[::-1]) as after:
+            if run.state is State.FINALIZED or run.direction is Direction.BACKWARD:
+                run, state = _go_back_as_release(session, run)
+            else:
+                run, state = rollback_stage.rollback(session, run)
+            after(state)
+        return run
+
+
+def finalize(session: Session, *, old_code_gone: bool = False) -> list[Run]:
+    """Carry out what waits of every open release, oldest first; return them."""
+    with _holding(session):
+        runs = session.journal.open_runs()
+        for run in runs:
+            if not old_code_gone:
+                finalize_stage.require_gone(session, run)
+        return [finalize_stage.finalize(session, run) for run in runs]
+
+
+def status(session: Session) -> Status:
+    """Return where the target stands; reads only."""
+    return status_stage.status(session)
+
+
+# Holding and settling
+
+
+@contextmanager
+def _holding(session: Session, *, settling: bool = True) -> Iterator[None]:
+    """Hold the target, with a journal and with nothing half done but a release that can be gone on with."""
+    with session.engine.hold(session.say):
+        session.journal.ensure()
+        session.migrator.reload()
+        if settling:
+            _settle(session)
+        yield
+
+
+def _settle(session: Session) -> None:
+    run = session.journal.under_way()
+    if run is None or run.state is State.APPLYING:
+        return
+    session.say(f"release {run.release} was interrupted while {run.state}; that is completed first")
+    if run.state is State.ROLLING_BACK:
+        rollback_stage.rollback(session, run)
+    else:
+        finalize_stage.finalize(session, run)
+    session.migrator.reload()
+
+
+def _take_release_back(session: Session, error: FailedAndUndone | Interrupted) -> None:
+    """Add to the error what became of the migrations that had succeeded before."""
+    session.migrator.reload()
+    open_runs = session.journal.open_runs()
+    if open_runs and open_runs[-1].error and open_runs[-1].direction is Direction.FORWARD:
+        run, _ = rollback_stage.rollback(session, open_runs[-1])
+        error.message += f"\nRelease {run.release} was taken back whole."
+
+
+# Carrying out
+
+
+def _migrations(session: Session, app: str | None, name: str | None) -> MigrationPlan:
+    targets = history.targets(session.migrator.loader, app, name)
+    return session.migrator.migration_plan(targets)
+
+
+def _carry(
+    session: Session,
+    migrations: MigrationPlan,
+    state: ProjectState | None = None,
+    *,
+    fake_initial: bool = False,
+) -> list[tuple[Run, ProjectState | None]]:
+    """Carry migrations out: an interrupted release is gone on with, an open one is rolled back by going back."""
+    backwards = bool(migrations) and migrations[0][1]
+    unfinished = session.journal.under_way()
+    results: list[tuple[Run, ProjectState | None]] = []
+    if backwards:
+        results, migrations = _roll_back_open(session, migrations)
+        unfinished = None
+    if not migrations and unfinished is None:
+        return results
+    if unfinished is not None:
+        _require_same_way(unfinished, migrations)
+    fresh = history.is_fresh(session.engine.connection)
+    planned = plan_stage.plan(session, migrations) if session.engine.online and not fresh else None
+    tables = planned.tables if planned else ()
+    if planned and unfinished is None and not backwards:
+        _finalize_what_overlaps(session, tables)
+    order = apply_stage.Order(
+        migrations=migrations,
+        tables=tables,
+        fresh=fresh,
+        fake_initial=fake_initial,
+        resume=unfinished,
+    )
+    results.append(apply_stage.apply(session, order, _NO_BACKUP, state))
+    return results
+
+
+def _require_same_way(unfinished: Run, migrations: MigrationPlan) -> None:
+    """An interrupted migration must be among those to carry out, in the same direction."""
+    if unfinished.work is None:
+        return
+    wanted = {((m.app_label, m.name), back) for m, back in migrations}
+    if (unfinished.work.migration, unfinished.work.backwards) not in wanted:
+        raise UsageError(
+            f"Release {unfinished.release} was interrupted in {'.'.join(unfinished.work.migration)}, which this "
+            "command does not include.",
+            next_command="segue apply to complete it, or segue rollback to take it back",
+        )
+
+
+def _roll_back_open(
+    session: Session, migrations: MigrationPlan
+) -> tuple[list[tuple[Run, ProjectState | None]], MigrationPlan]:
+    """Unapply through the open releases that had applied them; return what is left for a release of its own."""
+    tables = plan_stage.plan(session, migrations).tables if session.engine.online else ()
+    results: list[tuple[Run, ProjectState | None]] = []
+    runs = session.journal.open_runs()
+    unfinished = session.journal.under_way()
+    for run in reversed([*runs, *([unfinished] if unfinished else [])]):
+        keys = [(m.app_label, m.name) for m, _ in migrations]
+        touched = set(keys) & set(run.migrations) or run is unfinished
+        if run.direction is Direction.FORWARD and touched:
+            results.append(rollback_stage.rollback(session, run, keys, tables))
+            session.migrator.reload()
+            migrations = [(m, back) for m, back in migrations if (m.app_label, m.name) not in run.migrations]
+    return results, migrations
+
+
+def _finalize_what_overlaps(session: Session, tables: tuple[str, ...]) -> None:
+    """An open release ends where the next one touches its tables, if its old code is gone; else both stay open."""
+    for run in session.journal.open_runs():
+        if set(run.tables) & set(tables) and session.old_code(run).is_gone:
+            session.say(f"release {run.release} is finalized: the next one touches its tables, and old code is gone")
+            finalize_stage.finalize(session, run)
+
+
+def _newest_standing(session: Session) -> Run:
+    standing = {State.APPLYING, State.OPEN, State.ROLLING_BACK, State.FINALIZING, State.FINALIZED}
+    runs = [run for run in session.journal.runs() if run.state in standing and (run.migrations or run.work)]
+    if not runs:
+        raise UsageError(
+            f'There is no release on "{session.engine.target().alias}" to roll back.',
+            next_command="manage.py migrate APP MIGRATION, to go back to a migration by name",
+        )
+    if runs[-1].state is State.FINALIZING:
+        raise UsageError(
+            f"Release {runs[-1].release} is half finalized.",
+            next_command="segue finalize, to complete it; segue rollback then goes back from there",
+        )
+    return runs[-1]
+
+
+def _go_back_as_release(session: Session, run: Run) -> tuple[Run, ProjectState | None]:
+    """What is finalized, or went backwards itself, is undone by a release in the other direction."""
+    migrator = session.migrator
+    if run.direction is Direction.FORWARD:
+        migrations = history.backwards_plan(migrator, run.migrations)
+    else:
+        migrations = [(migrator.loader.graph.nodes[key], False) for key in reversed(run.migrations)]
+    if run.state is State.OPEN:
+        session.journal.append(run.release, EventKind.RELEASE_ROLLED_BACK, blocked=[])
+    return _carry(session, migrations)[-1]
+
+
+@contextmanager
+def _signals(session: Session, migrations: MigrationPlan) -> Iterator[Callable[[ProjectState | None], None]]:
+    """Send pre_migrate and post_migrate around the block, as the stock command does; nothing for no migrations."""
+    alias: Any = session.engine.connection.alias
+    before = session.migrator._create_project_state(with_applied_migrations=True)
+    emit_pre_migrate_signal(0, False, alias, stdout=StringIO(), apps=before.apps, plan=migrations)
+
+    def after(state: ProjectState | None) -> None:
+        session.migrator.reload()
+        reached = state or session.migrator._create_project_state(with_applied_migrations=True)
+        reached.clear_delayed_apps_cache()
+        emit_post_migrate_signal(0, False, alias, stdout=StringIO(), apps=reached.apps, plan=migrations)
+
+    yield after

@@ -1,0 +1,121 @@
+"""Session: every effect that a stage may use, for one target. Stages take one and reach for nothing else."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections
+
+from segue import conf
+from segue.core.errors import UsageError
+from segue.core.evidence import OldCode, Timing
+from segue.core.run import Run
+from segue.engines.base import Engine
+from segue.history import Migrator, installed_migrations, release_tag
+from segue.journal import Journal
+from segue.storage import ObjectStorage
+
+
+@dataclass
+class Session:
+    """One target's engine, journal and migrations, and somebody to tell."""
+
+    engine: Engine
+    journal: Journal
+    migrator: Migrator
+    say: Callable[[str], None]
+    told: Callable[[Timing], None]
+    timings: list[Timing] = field(default_factory=list)
+
+    def timed(self, timing: Timing) -> None:
+        """Keep a step's timing for the result and tell of it."""
+        self.timings.append(timing)
+        self.told(timing)
+
+    @property
+    def tag(self) -> str:
+        """The release tag of the code that runs this."""
+        return release_tag(installed_migrations())
+
+    def old_code(self, run: Run) -> OldCode:
+        """Return who is connected that is not known to run the release's code or this one's."""
+        connected = self.engine.connected()
+        current = {run.tag, self.tag}
+        return OldCode(
+            old=tuple(c for c in connected if c.tag and c.tag not in current),
+            unknown=tuple(c for c in connected if not c.tag),
+        )
+
+    @property
+    def by(self) -> str:
+        """Who runs this, for whoever finds the target held or reads the journal."""
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):
+            user = "unknown"  # A container's user may have no name; the host still tells where to look.
+        return f"{user}@{socket.gethostname()}"
+
+
+def open_session(
+    alias: str,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    told: Callable[[Timing], None] = lambda _: None,
+    progress: Callable[..., None] | None = None,
+) -> Session:
+    """Return a session for a database alias; raise UsageError for an unknown alias or engine."""
+    if alias not in connections:
+        raise UsageError(
+            f'There is no database "{alias}" in DATABASES; there are {", ".join(connections)}.',
+            next_command="choose one of them with --database",
+        )
+    settings = conf.read()
+    connection: Any = connections[alias]
+    store = ObjectStorage(settings.STORE) if settings.STORE else None
+    return Session(
+        engine=_engine(connection, settings),
+        journal=Journal(connection, store),
+        migrator=Migrator(connection, progress),
+        say=say,
+        told=told,
+    )
+
+
+@contextmanager
+def direct(alias: str) -> Iterator[None]:
+    """Send the alias past a transaction pooler for the block, as SEGUE["DIRECT"] says."""
+    override = conf.read().DIRECT.get(alias)
+    if not override:
+        yield
+        return
+    connection: Any = connections[alias]
+    pooled = connection.settings_dict
+    connection.close()
+    connection.settings_dict = {**pooled, **override}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict = pooled
+
+
+def _engine(connection: Any, settings: conf.Settings) -> Engine:
+    if connection.vendor == "postgresql":
+        from segue.engines.postgresql import PostgreSQL
+
+        postgresql: Engine = PostgreSQL(connection, settings)
+        return postgresql
+    if connection.vendor == "sqlite":
+        from segue.engines.sqlite import SQLite
+
+        sqlite: Engine = SQLite(connection)
+        return sqlite
+    raise UsageError(
+        f'Database "{connection.alias}" is {connection.display_name}; Segue knows PostgreSQL and SQLite.',
+        next_command="take segue out of INSTALLED_APPS for this project, or move it to PostgreSQL",
+    )

@@ -1,0 +1,103 @@
+"""segue apply: carry a plan's migrations out as one release, resuming an interrupted one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import connections
+from django.db.migrations.state import ProjectState
+
+from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
+from segue.core.evidence import NoBackup
+from segue.core.plan import Direction
+from segue.core.run import EventKind, Run
+from segue.executor import ReleaseCarrier
+from segue.history import MigrationPlan
+from segue.journal import new_release_id
+from segue.session import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What to apply: the migrations in order, and how.
+
+    `resume` is the release of an interrupted run to go on with; `tables` are those to watch; a `fresh`
+    database and an engine without traffic finalize at once.
+    """
+
+    migrations: MigrationPlan
+    tables: tuple[str, ...] = ()
+    fresh: bool = False
+    fake_initial: bool = False
+    resume: Run | None = None
+
+
+def apply(
+    session: Session, order: Order, backup: NoBackup, state: ProjectState | None = None
+) -> tuple[Run, ProjectState]:
+    """Carry out the migrations, one release for all; return the release and the project's state after it.
+
+    Call it while holding the target. Raises FailedAndUndone when a migration failed and is taken back (those
+    before it stay and the release stays open), NeedsPerson when it could not be taken back, Interrupted.
+    """
+    release = order.resume.release if order.resume else _start(session, order, backup)
+    session.migrator.carrier = ReleaseCarrier(
+        session, release, fresh=order.fresh, deferring=session.engine.online and not order.fresh
+    )
+    with session.engine.canary(() if order.fresh else order.tables) as canary:
+        try:
+            state = session.migrator.migrate([], plan=order.migrations, state=state, fake_initial=order.fake_initial)
+        except NeedsPerson:
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            # Any code of a migration may raise anything; the carrier has taken back what was done of it.
+            _close_after_failure(session, release, error)
+            raise _failure(session, release, error) from error
+    blocked = canary.blocked()
+    ends = order.fresh or not session.engine.online
+    session.journal.append(release, EventKind.RELEASE_FINALIZED if ends else EventKind.RELEASE_OPENED, blocked=blocked)
+    return session.journal.run(release), state
+
+
+def _start(session: Session, order: Order, backup: NoBackup) -> str:
+    release = new_release_id()
+    backwards = bool(order.migrations) and order.migrations[0][1]
+    session.journal.append(
+        release,
+        EventKind.RELEASE_STARTED,
+        direction=Direction.BACKWARD if backwards else Direction.FORWARD,
+        migrations=[(m.app_label, m.name) for m, _ in order.migrations],
+        tables=order.tables,
+        tag=session.tag,
+        by=session.by,
+        no_backup=backup.reason,
+    )
+    return release
+
+
+def _close_after_failure(session: Session, release: str, error: BaseException) -> None:
+    """A release of which something stands is open; one of which nothing stands has failed."""
+    if not connections[session.engine.connection.alias].is_usable():
+        return  # The server is gone; the next command finds the release under way and settles it.
+    run = session.journal.run(release)
+    if run.migrations:
+        session.journal.append(release, EventKind.RELEASE_OPENED, blocked=[], error=str(error))
+    else:
+        session.journal.append(release, EventKind.RELEASE_FAILED, error=str(error))
+
+
+def _failure(session: Session, release: str, error: BaseException) -> FailedAndUndone | Interrupted:
+    run = session.journal.run(release)
+    standing = ", ".join(f"{app}.{name}" for app, name in run.migrations)
+    stands = f"What had been applied before it stays: {standing}." if standing else "Nothing of it remains."
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted(
+            f"Interrupted; the migration under way was taken back. {stands}",
+            next_command="run the same command again to go on",
+        )
+    what = str(error) or type(error).__name__
+    failed = next((f"{a}.{n}" for a, n in run.planned if (a, n) not in run.migrations), "The migration")
+    return FailedAndUndone(
+        f"{failed} failed and was taken back: {what}\n{stands}",
+        next_command="mend the cause and run the same command again; --traceback shows where it failed",
+    )

@@ -1,0 +1,100 @@
+"""segue plan: what a release would do, step by step, without doing it.
+
+Translates every migration exactly as a run would, and lets nothing reach the database but reads.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from django.db.migrations import Migration
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+from segue import executor, history
+from segue.core.change import Act, Irreversible
+from segue.core.plan import Direction, Phase, Plan, PlannedMigration, Step
+from segue.history import MigrationPlan
+from segue.session import Session
+
+
+def plan(session: Session, migrations: MigrationPlan) -> Plan:
+    """Return what carrying out these migrations would do to the target as it is now."""
+    backwards = bool(migrations) and migrations[0][1]
+    carrier = _PlanCarrier(session, fresh=history.is_fresh(session.engine.connection))
+    if migrations:
+        _rehearse_states(session, migrations, carrier, backwards=backwards)
+    return Plan(
+        target=session.engine.target(),
+        direction=Direction.BACKWARD if backwards else Direction.FORWARD,
+        migrations=tuple(carrier.planned),
+    )
+
+
+def _rehearse_states(session: Session, migrations: MigrationPlan, carrier: _PlanCarrier, *, backwards: bool) -> None:
+    """Walk the migrations as Django would, with its own state keeping, recording nothing."""
+    migrator = history.Migrator(session.engine.connection)
+    migrator.loader = session.migrator.loader
+    migrator.carrier = carrier
+    full_plan = migrator.migration_plan(migrator.loader.graph.leaf_nodes(), clean_start=True)
+    if backwards:
+        migrator._migrate_all_backwards(migrations, full_plan, fake=False)
+    else:
+        state = migrator._create_project_state(with_applied_migrations=True)
+        migrator._migrate_all_forwards(state, migrations, full_plan, fake=False, fake_initial=False)
+
+
+class _PlanCarrier:
+    """A carrier that only notes what would be done."""
+
+    def __init__(self, session: Session, *, fresh: bool) -> None:
+        self._session = session
+        self._fresh = fresh
+        self._cemetery = deepcopy(session.journal.cemetery())
+        self._new_tables: set[str] = set()
+        self.planned: list[PlannedMigration] = []
+
+    def forward(self, migration: Migration, state: ProjectState) -> ProjectState:
+        """Note what applying the migration would do; return the state after it."""
+        return self._note(migration, state, backwards=False)
+
+    def backward(self, migration: Migration, state: ProjectState) -> ProjectState:
+        """Note what unapplying the migration would do; `state` is the one before it."""
+        return self._note(migration, state, backwards=True)
+
+    def _note(self, migration: Migration, state: ProjectState, *, backwards: bool) -> ProjectState:
+        steps: list[Step] = []
+
+        def opaque(prefix: str, operation: Operation, start: ProjectState, end: ProjectState) -> None:  # noqa: ARG001
+            steps.append(executor.opaque_step(prefix, operation))
+
+        whole = executor.runs_whole(self._session, migration, fresh=self._fresh)
+        if whole and (self._fresh or not self._session.engine.online):
+            steps += [_as_described(migration, index, op, backwards) for index, op in enumerate(migration.operations)]
+            for _ in executor.walk(migration, state, backwards=backwards):
+                pass  # The walk itself moves the state on.
+        else:
+            editor = self._session.engine.step_editor(
+                emit=steps.append,
+                prefix="",
+                release="plan",
+                cemetery=self._cemetery,
+                new_tables=self._new_tables,
+            )
+            executor.translate(editor, migration, state, backwards=backwards, opaque=opaque)
+        self.planned.append(
+            PlannedMigration(app=migration.app_label, name=migration.name, steps=tuple(steps), whole=whole)
+        )
+        return state
+
+
+def _as_described(migration: Migration, index: int, operation: Operation, backwards: bool) -> Step:
+    title = operation.describe()
+    return Step(
+        id=f"{migration.app_label}.{migration.name}:{'back' if backwards else 'forth'}:{index}:whole",
+        title=f"undo: {title}" if backwards else title,
+        phase=Phase.EXPAND,
+        forward=Act(),
+        undo=Irreversible(reason="the migration is one transaction"),
+        online=False,
+    )

@@ -1,0 +1,32 @@
+"""One PostgreSQL server for all tests; a new database, and a project of its own, for each that asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+
+import django
+import pytest
+
+django.setup()
+
+from tests.project import Project  # noqa: E402
+
+from segue.engines.postgresql.server import Server  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A throw-away PostgreSQL; it need not survive the machine, so it does not wait for the disk."""
+    with Server.temporary(settings={"fsync": "off", "max_connections": "60"}) as running:
+        yield running
+
+
+@pytest.fixture
+def project(server: Server, tmp_path: Path) -> Iterator[Project]:
+    """An app "shop" without migrations, on two empty databases: one for Segue, one for stock Django."""
+    with Project.on(server, tmp_path) as made:
+        yield made

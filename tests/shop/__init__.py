@@ -1,0 +1,1 @@
+"""An app without models of its own: each test writes the migrations that it needs."""
