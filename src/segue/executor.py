@@ -21,9 +21,10 @@ from django.db.migrations.state import ProjectState
 from segue import history
 from segue.core.change import Act, Cemetery, Irreversible
 from segue.core.errors import NeedsPerson, SegueError, StepFailed
+from segue.core.event import EventKind
 from segue.core.evidence import Timing
 from segue.core.plan import Phase, Step
-from segue.core.run import EventKind, Work
+from segue.core.run import Work
 from segue.engines.base import Waited
 from segue.session import Session
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
@@ -17,7 +16,8 @@ from django.utils import timezone
 
 from segue import models
 from segue.core.change import Cemetery
-from segue.core.run import ENDED, UNDER_WAY, Event, EventKind, Run, State, acts, replay
+from segue.core.event import EventKind
+from segue.core.run import UNDER_WAY, Event, Run, State, acts, replay
 from segue.core.values import to_json
 from segue.storage import Storage
 
@@ -30,7 +30,9 @@ class Journal:
     def __init__(self, connection: BaseDatabaseWrapper, store: Storage | None = None) -> None:
         self._connection = connection
         self._store = store
-        self._exists: bool | None = None
+        self._exists = False
+        self._seen: list[Event] = []
+        self._last_id = 0
 
     @property
     def exists(self) -> bool:
@@ -84,7 +86,7 @@ class Journal:
         """
         if not self.exists:
             return Cemetery()
-        events = list(self._read())
+        events = self._read()
         if before_work_of and self.run(before_work_of).work is not None:
             began = max(
                 number
@@ -100,23 +102,21 @@ class Journal:
             return 0
         return models.Quarantined.objects.using(self._connection.alias).filter(settled_at=None).count()
 
-    def has_unfinished(self) -> bool:
-        """Whether a release is under way, by one cheap query: the last event of an ended or open one says so."""
-        if not self.exists:
-            return False
-        last = self._events.order_by("-id").values_list("release", flat=True).first()
-        return last is not None and self.run(last).state not in ENDED | {State.OPEN}
-
     @property
     def _events(self) -> Any:
         return models.Event.objects.using(self._connection.alias)
 
-    def _read(self, release: str | None = None) -> Iterable[Event]:
-        rows = self._events.order_by("id")
-        if release is not None:
-            rows = rows.filter(release=release)
-        for row in rows.iterator():
-            yield Event(release=row.release, kind=EventKind(row.kind), at=row.at.isoformat(), data=row.data)
+    def _read(self, release: str | None = None) -> list[Event]:
+        """Return the committed events, of one release or of all; those that were read before are not read again.
+
+        Inside a transaction nothing is kept, because what it wrote may yet be rolled back.
+        """
+        rows = list(self._events.filter(id__gt=self._last_id).order_by("id"))
+        new = [Event(release=r.release, kind=EventKind(r.kind), at=r.at.isoformat(), data=r.data) for r in rows]
+        events = self._seen + new
+        if rows and not self._connection.in_atomic_block:
+            self._seen, self._last_id = events, rows[-1].id
+        return [e for e in events if release is None or e.release == release]
 
     def _mirror(self, release: str) -> None:
         assert self._store is not None

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
+
+from segue.core.event import RESTING
 
 
 class Event(models.Model):
@@ -27,6 +30,15 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.release}: {self.kind}"
+
+    @classmethod
+    def unfinished(cls, connection: BaseDatabaseWrapper) -> bool:
+        """Whether a release is under way on this database: only one is at a time, so the last event tells."""
+        with connection.cursor() as cursor:
+            if cls._meta.db_table not in connection.introspection.table_names(cursor):
+                return False
+        last = cls.objects.using(connection.alias).order_by("-id").values_list("kind", flat=True).first()
+        return last is not None and last not in RESTING
 
 
 class Quarantined(models.Model):

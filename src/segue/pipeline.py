@@ -16,9 +16,10 @@ from django.db.migrations.state import ProjectState
 
 from segue import history
 from segue.core.errors import FailedAndUndone, Interrupted, UsageError
+from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction, Plan
-from segue.core.run import EventKind, Run, State
+from segue.core.run import Run, State
 from segue.history import MigrationPlan
 from segue.session import Session
 from segue.stages import apply as apply_stage
@@ -156,20 +157,20 @@ def _carry(
 ) -> list[tuple[Run, ProjectState | None]]:
     """Carry migrations out: an interrupted release is gone on with, an open one is rolled back by going back."""
     backwards = bool(migrations) and migrations[0][1]
-    unfinished = session.journal.under_way()
-    results: list[tuple[Run, ProjectState | None]] = []
-    if backwards:
-        results, migrations = _roll_back_open(session, migrations)
-        unfinished = None
-    if not migrations and unfinished is None:
-        return results
-    if unfinished is not None:
-        _require_same_way(unfinished, migrations)
     fresh = history.is_fresh(session.engine.connection)
     planned = plan_stage.plan(session, migrations) if session.engine.online and not fresh else None
     tables = planned.tables if planned else ()
-    if planned and unfinished is None and not backwards:
+    unfinished = session.journal.under_way()
+    results: list[tuple[Run, ProjectState | None]] = []
+    if backwards:
+        results, migrations = _roll_back_open(session, migrations, tables)
+        unfinished = None
+    elif unfinished is not None:
+        _require_same_way(unfinished, migrations)
+    else:
         _finalize_what_overlaps(session, tables)
+    if not migrations and unfinished is None:
+        return results
     order = apply_stage.Order(
         migrations=migrations,
         tables=tables,
@@ -195,10 +196,9 @@ def _require_same_way(unfinished: Run, migrations: MigrationPlan) -> None:
 
 
 def _roll_back_open(
-    session: Session, migrations: MigrationPlan
+    session: Session, migrations: MigrationPlan, tables: tuple[str, ...]
 ) -> tuple[list[tuple[Run, ProjectState | None]], MigrationPlan]:
     """Unapply through the open releases that had applied them; return what is left for a release of its own."""
-    tables = plan_stage.plan(session, migrations).tables if session.engine.online else ()
     results: list[tuple[Run, ProjectState | None]] = []
     runs = session.journal.open_runs()
     unfinished = session.journal.under_way()

@@ -113,7 +113,7 @@ def _engine(connection: Any, settings: conf.Settings) -> Engine:
     if connection.vendor == "sqlite":
         from segue.engines.sqlite import SQLite
 
-        sqlite: Engine = SQLite(connection)
+        sqlite: Engine = SQLite(connection, settings.RUNNER_WAIT)
         return sqlite
     raise UsageError(
         f'Database "{connection.alias}" is {connection.display_name}; Segue knows PostgreSQL and SQLite.',

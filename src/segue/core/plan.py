@@ -48,7 +48,7 @@ class Step:
     `probe` is a query that answers "done", "absent" or "broken" for a step outside a transaction; `clean`
     removes the broken half. An opaque step's forward is code of the migration, so it carries no statements.
     A contract step may run days later: only while `while_retired` are still retired as they were, and unless
-    the object `unless_retired` has been retired meanwhile.
+    one of `unless_retired`, keys of objects, has been retired meanwhile.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Step:
     probe: str = ""
     clean: tuple[str, ...] = ()
     while_retired: tuple[Retired, ...] = ()
-    unless_retired: Retired | None = None
+    unless_retired: tuple[tuple[str, ...], ...] = ()
     online: bool = True
     opaque: bool = False
     note: str = ""
@@ -67,7 +67,8 @@ class Step:
     def is_due(self, cemetery: Cemetery) -> bool:
         """Whether a step that has waited still means what it meant when it was planned."""
         retired = cemetery.all()
-        return all(r in retired for r in self.while_retired) and self.unless_retired not in retired
+        in_place = {tuple(map(str, r.key)) for r in retired if not r.place}
+        return all(r in retired for r in self.while_retired) and in_place.isdisjoint(self.unless_retired)
 
 
 @dataclass(frozen=True, kw_only=True)

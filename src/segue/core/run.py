@@ -11,28 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 from segue.core.change import Act
+from segue.core.event import EventKind
 from segue.core.evidence import Blocked
 from segue.core.plan import Direction, Step
 from segue.core.values import from_json
-
-
-class EventKind(StrEnum):
-    """What can happen to a release."""
-
-    RELEASE_STARTED = "release started"
-    MIGRATION_STARTED = "migration started"
-    STEP_INTENDED = "step intended"
-    STEP_DONE = "step done"
-    STEP_DEFERRED = "step deferred"
-    ACT_UNDONE = "act undone"
-    MIGRATION_DONE = "migration done"
-    MIGRATION_UNDONE = "migration undone"
-    RELEASE_OPENED = "release opened"
-    ROLLBACK_STARTED = "rollback started"
-    RELEASE_ROLLED_BACK = "release rolled back"
-    FINALIZE_STARTED = "finalize started"
-    RELEASE_FINALIZED = "release finalized"
-    RELEASE_FAILED = "release failed"
 
 
 class State(StrEnum):
@@ -48,7 +30,6 @@ class State(StrEnum):
 
 
 UNDER_WAY = frozenset({State.APPLYING, State.ROLLING_BACK, State.FINALIZING})
-ENDED = frozenset({State.FINALIZED, State.ROLLED_BACK, State.FAILED})
 
 
 @dataclass(frozen=True, kw_only=True)

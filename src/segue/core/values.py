@@ -11,6 +11,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -39,13 +40,19 @@ def _read(kind: Any, data: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _read_union(typing.get_args(kind), data)
     if origin is tuple:
-        return tuple(_read(typing.get_args(kind)[0], item) for item in data)
+        item_kind = typing.get_args(kind)[0]
+        return tuple(data) if item_kind is str else tuple(_read(item_kind, item) for item in data)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(data)
     if is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(**{f.name: _read(hints[f.name], data[f.name]) for f in fields(kind) if f.name in data})
+        return kind(**{name: _read(hint, data[name]) for name, hint in _hints(kind) if name in data})
     return data
+
+
+@cache
+def _hints(kind: type) -> tuple[tuple[str, Any], ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple((field.name, hints[field.name]) for field in fields(kind))
 
 
 def _read_union(choices: tuple[Any, ...], data: Any) -> Any:
@@ -53,7 +60,7 @@ def _read_union(choices: tuple[Any, ...], data: Any) -> Any:
         return None
     for choice in choices:
         if is_dataclass(choice):
-            if isinstance(data, Mapping) and set(data) == {field.name for field in fields(choice)}:
+            if isinstance(data, Mapping) and set(data) == {name for name, _ in _hints(choice)}:
                 return _read(choice, data)
         elif typing.get_origin(choice) is tuple and isinstance(data, list):
             return _read(choice, data)

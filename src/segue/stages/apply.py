@@ -8,9 +8,10 @@ from django.db import connections
 from django.db.migrations.state import ProjectState
 
 from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
+from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction
-from segue.core.run import EventKind, Run
+from segue.core.run import Run
 from segue.executor import ReleaseCarrier
 from segue.history import MigrationPlan
 from segue.journal import new_release_id

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from segue.core.change import Act
 from segue.core.errors import NeedsPerson, OldCodeConnected, StepFailed
-from segue.core.run import EventKind, Run, State
+from segue.core.event import EventKind
+from segue.core.run import Run, State
 from segue.executor import carry_out
 from segue.session import Session
 

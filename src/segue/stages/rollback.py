@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from django.db.migrations.state import ProjectState
 
 from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
-from segue.core.run import EventKind, Run, State
+from segue.core.event import EventKind
+from segue.core.run import Run, State
 from segue.executor import ReleaseCarrier, take_back
 from segue.history import Key, backwards_plan
 from segue.session import Session

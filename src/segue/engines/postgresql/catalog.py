@@ -21,7 +21,10 @@ _NAME = (
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignKey:
-    """A foreign key constraint; `definition` is what ADD CONSTRAINT takes."""
+    """A foreign key constraint; `definition` is what ADD CONSTRAINT takes.
+
+    `while_open` is the definition while old code may run, where that is another.
+    """
 
     name: str
     table: str
@@ -29,6 +32,7 @@ class ForeignKey:
     columns: tuple[str, ...]
     to_columns: tuple[str, ...]
     definition: str
+    while_open: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

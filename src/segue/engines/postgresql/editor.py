@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django.db import models
 from django.db.backends.ddl_references import Statement
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.backends.utils import strip_quotes
@@ -26,6 +27,10 @@ from segue.engines.postgresql.catalog import Catalog, ForeignKey
 
 _STOCK = Irreversible(reason="it runs as stock Django runs it")
 _CONTRACT = Irreversible(reason="finalize only goes forward")
+# What old code's DELETE of a parent does to children that only new code knows, as long as both run. PROTECT and
+# RESTRICT are new code's refusal and stay one; SET_DEFAULT and SET() are values that only Django computes.
+_ON_DELETE: dict[Any, str] = {models.CASCADE: "CASCADE", models.SET_NULL: "SET NULL"}
+_ON_DELETE_NOTE = "until finalize the database does what on_delete says, so that old code can delete"
 
 
 @dataclass
@@ -224,11 +229,13 @@ class StepEditor(DatabaseSchemaEditor):
         if field.db_parameters(connection=self.connection)["type"] is None:
             return None
         table, column = model._meta.db_table, field.column
+        already_deferred = len(self.deferred_sql)
         with self._drafting(model, "add_field") as draft:
             super().add_field(model, field)
         statements = tuple(draft.statements)
         retired = self._retired(Kind.COLUMN, table, column, self._definition(model, field))
         if retired is not None and self._adds_online(field):
+            self._forget_indexes_of_revived_column(table, already_deferred)
             return self._revive_column(model, field, retired)
         self._bury_what_is_in_the_way(Kind.COLUMN, table, column)
         if table in self._new or not self._adds_online(field):
@@ -283,7 +290,7 @@ class StepEditor(DatabaseSchemaEditor):
             Act(statements=(self._drop_default(model, field),), locks=retire.exclusive(table)),
             _CONTRACT,
             phase=Phase.CONTRACT,
-            unless_retired=self._retired_column(model, field),
+            unless_retired=_keys(table, column),
         )
 
     def _revive_column(self, model: Any, field: Any, retired: Retired) -> None:
@@ -310,6 +317,13 @@ class StepEditor(DatabaseSchemaEditor):
         if facts and not facts.not_null and not field.null:
             self._tighten(table, column, default)
         self._drop_default_at_finalize(model, field)
+
+    def _forget_indexes_of_revived_column(self, table: str, already_deferred: int) -> None:
+        """A column that was retired where it stands kept its indexes; they need not be made again."""
+        for statement in self.deferred_sql[already_deferred:]:
+            if isinstance(statement, Statement) and statement.template == self.sql_create_index:
+                if self._catalog.index_table(strip_quotes(str(statement.parts["name"]))) == table:
+                    self.deferred_sql.remove(statement)
 
     def _tighten(self, table: str, column: str, default: str) -> None:
         if default:
@@ -475,28 +489,58 @@ class StepEditor(DatabaseSchemaEditor):
         act = Act(statements=(str(statement),), locks=locks)
         self._emit("deferred", _first_line(str(statement)), act, () if online else _STOCK, online=online)
 
+    def _create_fk_sql(self, model: Any, field: Any, suffix: str) -> Statement:
+        """Build stock's statement, and keep with it what it leaves out: what deleting the parent should do."""
+        statement: Statement = super()._create_fk_sql(model, field, suffix)
+        statement.parts["on_delete_in_django"] = field.remote_field.on_delete
+        return statement
+
     def _key(self, statement: Statement) -> ForeignKey:
+        """The foreign key, and its form while old code runs, which deletes parents without knowing the child.
+
+        The database then does what Django's on_delete does in new code; otherwise old code's DELETE would fail.
+        """
         parts: Any = statement.parts
         to_column = ", ".join(self.quote_name(c) for c in parts["to_column"].columns)
         columns = ", ".join(self.quote_name(c) for c in parts["column"].columns)
+        references = f"FOREIGN KEY ({columns}) REFERENCES {parts['to_table']} ({to_column})"
+        stock = str(statement).rsplit(" ADD CONSTRAINT ", 1)[1].removeprefix(f"{parts['name']} ")
+        action = _ON_DELETE.get(parts.get("on_delete_in_django"))
         return ForeignKey(
             name=strip_quotes(str(parts["name"])),
             table=parts["table"].table,
             to_table=parts["to_table"].table,
             columns=tuple(parts["column"].columns),
             to_columns=tuple(parts["to_column"].columns),
-            definition=f"FOREIGN KEY ({columns}) REFERENCES {parts['to_table']} ({to_column}){parts['deferrable']}",
+            definition=stock,
+            while_open=f"{references} ON DELETE {action}{parts['deferrable']}" if action else "",
         )
 
     def _add_key_of_new_table(self, statement: Statement) -> None:
         key = self._key(statement)
         locks = () if key.to_table in self._new else retire.share_row(key.to_table)
+        add = f"ALTER TABLE {self.quote_name(key.table)} ADD CONSTRAINT {self.quote_name(key.name)} "
         self._emit(
             f"foreign key {key.table}.{key.name}",
             f"add foreign key {key.table}.{key.columns[0]} to {key.to_table}",
-            Act(statements=(str(statement),), locks=locks),
+            Act(statements=(add + (key.while_open or key.definition),), locks=locks),
             (retire.detach(key, self.quote_name),),
+            note=_ON_DELETE_NOTE if key.while_open else "",
         )
+        self._exchange_at_finalize(key)
+
+    def _exchange_at_finalize(self, key: ForeignKey) -> None:
+        if not key.while_open:
+            return
+        for number, act in enumerate(retire.exchange(key, self.quote_name)):
+            self._emit(
+                f"exchange {key.table}.{key.name} {number}",
+                f"make foreign key {key.table}.{key.columns[0]} as stock Django has it, part {number + 1} of 3",
+                act,
+                _CONTRACT,
+                phase=Phase.CONTRACT,
+                unless_retired=(*_keys(key.table, key.columns[0]), *_keys(key.to_table, key.to_columns[0])),
+            )
 
     def _attach_keys(self, keys: list[ForeignKey]) -> None:
         for key in keys:
@@ -505,6 +549,7 @@ class StepEditor(DatabaseSchemaEditor):
                 f"attach foreign key {key.table}.{key.columns[0]} to {key.to_table}",
                 retire.attach(key, self.quote_name)[0],
                 (retire.detach(key, self.quote_name),),
+                note=_ON_DELETE_NOTE if key.while_open else "",
             )
         orphans = [s for key in keys for s in self._quarantine(key)]
         if orphans:
@@ -523,6 +568,7 @@ class StepEditor(DatabaseSchemaEditor):
                 (),
                 phase=Phase.VALIDATE,
             )
+            self._exchange_at_finalize(key)
 
     def _quarantine(self, key: ForeignKey) -> tuple[str, ...]:
         facts = self._catalog.column(key.table, key.columns[0])
@@ -612,6 +658,11 @@ for _verb in (
     "rename_index",
 ):
     setattr(StepEditor, _verb, _stock_verb(_verb))
+
+
+def _keys(table: str, column: str) -> tuple[tuple[str, ...], ...]:
+    """The keys of a table and of one of its columns, for a step that must not run once either is retired."""
+    return ((Kind.TABLE.value, table, table), (Kind.COLUMN.value, table, column))
 
 
 def _first_line(text: str) -> str:

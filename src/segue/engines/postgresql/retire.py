@@ -44,12 +44,29 @@ def detach(key: ForeignKey, quote: Quote) -> Act:
 def attach(key: ForeignKey, quote: Quote) -> tuple[Act, ...]:
     """Put a foreign key back: enforced from now on first, then proved for the rows that are there."""
     alter = f"ALTER TABLE {quote(key.table)}"
+    definition = key.while_open or key.definition
     return (
         Act(
-            statements=(f"{alter} ADD CONSTRAINT {quote(key.name)} {key.definition} NOT VALID",),
+            statements=(f"{alter} ADD CONSTRAINT {quote(key.name)} {definition} NOT VALID",),
             locks=share_row(key.table, key.to_table),
         ),
         Act(statements=(f"{alter} VALIDATE CONSTRAINT {quote(key.name)}",), locks=weak(key.table)),
+    )
+
+
+def exchange(key: ForeignKey, quote: Quote) -> tuple[Act, ...]:
+    """Replace the foreign key of the open window by the one that stock Django makes, under the same name."""
+    alter = f"ALTER TABLE {quote(key.table)}"
+    beside = replace(key, name=shorten(f"segue_{key.name}"), while_open="")
+    return (
+        *attach(beside, quote),
+        Act(
+            statements=(
+                f"{alter} DROP CONSTRAINT {quote(key.name)}",
+                f"{alter} RENAME CONSTRAINT {quote(beside.name)} TO {quote(key.name)}",
+            ),
+            locks=exclusive(key.table, key.to_table),
+        ),
     )
 
 

@@ -1,18 +1,21 @@
-"""manage.py migrate: the stock command with all its flags, run by Segue's engine."""
+"""manage.py migrate: the stock command with all its flags, run by Segue's engine.
+
+Imports the engine only when there is something to carry out: a migrate without work costs what stock's costs.
+"""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate as stock
 from django.db.migrations.state import ProjectState
 
-from segue import pipeline, render
+from segue import conf
 from segue.core.errors import SegueError
-from segue.core.evidence import Timing
 from segue.history import Migrator
-from segue.session import direct, open_session
+from segue.models import Event
 
 
 class _OnlineExecutor(Migrator):
@@ -29,15 +32,11 @@ class _OnlineExecutor(Migrator):
         fake_initial: bool = False,
     ) -> Any:
         """Carry the plan out as a release; an empty or a faked one is Django's own business."""
-        session = open_session(self.connection.alias, say=self.command.say, told=self.command.told)
         if plan is None:
             plan = self.migration_plan(targets)
-        if fake or (not plan and not session.journal.has_unfinished()):
+        if fake or (not plan and not Event.unfinished(self.connection)):
             return super().migrate(targets, plan=plan, state=state, fake=fake, fake_initial=fake_initial)
-        session.migrator = Migrator(self.connection, self.progress_callback)
-        reached = pipeline.migrate(session, plan, state, fake_initial=fake_initial)
-        self.command.report(session)
-        return reached or Migrator(self.connection)._create_project_state(with_applied_migrations=True)
+        return self.command.carry_out(self, plan, state, fake_initial)
 
 
 class Command(stock.Command):
@@ -49,26 +48,40 @@ class Command(stock.Command):
         stock_executor = module.MigrationExecutor
         module.MigrationExecutor = type("OnlineExecutor", (_OnlineExecutor,), {"command": self})
         try:
-            with direct(options["database"]):
+            with _past_the_pooler(options["database"]):
                 super().handle(*args, **options)
         except SegueError as error:
             raise CommandError(str(error), returncode=error.exit_status) from error
         finally:
             module.MigrationExecutor = stock_executor
 
-    def say(self, text: str) -> None:
-        """Tell of waiting, on stderr."""
+    def carry_out(self, executor: Migrator, plan: Any, state: ProjectState | None, fake_initial: bool) -> ProjectState:
+        """Run the plan through the pipeline; return the state that it reached."""
+        from segue import pipeline, render
+        from segue.session import open_session
+
+        session = open_session(
+            executor.connection.alias, say=self._say, told=self._told, progress=executor.progress_callback
+        )
+        reached = pipeline.migrate(session, plan, state, fake_initial=fake_initial)
+        runs = session.journal.runs()
+        if self.verbosity >= 1 and runs[-1].blocked:
+            for line in render.release_lines(runs[-1]):
+                self.stdout.write(f"  {line}")
+        return reached or Migrator(executor.connection)._create_project_state(with_applied_migrations=True)
+
+    def _say(self, text: str) -> None:
         if self.verbosity >= 1:
             self.stderr.write(f"    {text}", self.style.NOTICE)
 
-    def told(self, timing: Timing) -> None:
-        """Tell of each step, at verbosity 2."""
+    def _told(self, timing: Any) -> None:
         if self.verbosity >= 2:
             self.stdout.write(f"\n    {timing.title} ({timing.seconds:.3f}s)", ending="")
 
-    def report(self, session: Any) -> None:
-        """Say what was measured, and what comes next, after a release that others could have felt."""
-        runs = session.journal.runs()
-        if self.verbosity >= 1 and runs and runs[-1].blocked:
-            for line in render.release_lines(runs[-1]):
-                self.stdout.write(f"  {line}")
+
+def _past_the_pooler(alias: str) -> AbstractContextManager[None]:
+    if not conf.read().DIRECT.get(alias):
+        return nullcontext()
+    from segue.session import direct
+
+    return direct(alias)

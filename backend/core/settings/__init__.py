@@ -1,0 +1,1 @@
+"""One module per environment: development, staging, production. This package itself holds no setting."""

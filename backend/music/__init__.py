@@ -1,0 +1,1 @@
+"""VILLEN Music: users, songs, playlists and listening analytics."""

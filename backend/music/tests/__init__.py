@@ -1,0 +1,1 @@
+"""Runs on SQLite as ``manage.py test``; on PostgreSQL with ``--settings core.settings.production``."""
