@@ -76,16 +76,20 @@ def _writing_arguments(verb: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str], prog: str = "segue") -> int:
     """Run one command; return its exit status."""
     options = build_parser(prog).parse_args(arguments)
-    if options.verb == "demo":
-        return demo.run(options)
     try:
+        if options.verb == "demo":
+            return demo.run(options)
         _set_up_django(options.settings)
         return int(options.run(options))
     except SegueError as error:
-        if options.traceback:
+        if getattr(options, "traceback", False):
             traceback.print_exc()
         print(f"segue {options.verb}: {error}", file=sys.stderr)
         return error.exit_status
+    except BrokenPipeError:
+        # Whoever read the output has gone, so there is nobody to tell; Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print(f"segue {options.verb}: interrupted; nothing was under way.", file=sys.stderr)
         return Interrupted.exit_status

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -66,20 +67,24 @@ def carry_out(session: Session, release: str, step: Step) -> None:
 
     Holds the step's locks only for its own transaction. Raises StepFailed when it cannot be done.
     """
-    began = time.monotonic()
+    began, began_at = time.monotonic(), time.time()
 
     def done(waited: Waited) -> None:
-        seconds = time.monotonic() - began
         timing = Timing(
             id=step.id,
             title=step.title,
             phase=step.phase,
-            seconds=round(seconds, 4),
+            seconds=round(time.monotonic() - began, 4),
             attempts=waited.attempts,
             waited_seconds=round(waited.seconds, 4),
+            began_at=began_at,
         )
         session.journal.append(release, EventKind.STEP_DONE, step=step, timing=timing)
-        transaction.on_commit(lambda: session.timed(timing), using=session.engine.connection.alias)
+
+        def committed() -> None:
+            session.timed(replace(timing, seconds=round(time.monotonic() - began, 4)))
+
+        transaction.on_commit(committed, using=session.engine.connection.alias)
 
     if step.forward.transactional or _must_run(session, release, step):
         session.engine.carry_out(step.forward, then=done, say=session.say)
@@ -330,7 +335,7 @@ class ReleaseCarrier:
     ) -> None:
         """Run the migration's own code with stock's editor, in a transaction of its own unless it wants none."""
         connection = self._session.engine.connection
-        began = time.monotonic()
+        began, began_at = time.monotonic(), time.time()
         alone: AbstractContextManager[Any] = nullcontext()
         if migration.atomic or operation.atomic:
             alone = transaction.atomic(using=connection.alias)
@@ -348,6 +353,7 @@ class ReleaseCarrier:
                 seconds=round(time.monotonic() - began, 4),
                 attempts=1,
                 waited_seconds=0.0,
+                began_at=began_at,
             )
             self._append(EventKind.STEP_DONE, step=step, timing=timing)
         self._session.timed(timing)

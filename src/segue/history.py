@@ -127,7 +127,7 @@ def targets(loader: MigrationLoader, app: str | None, name: str | None) -> list[
     try:
         apps.get_app_config(app)
     except LookupError as error:
-        raise UsageError(str(error), next_command="segue status, which lists the apps") from error
+        raise UsageError(str(error), next_command="manage.py showmigrations, which lists the apps") from error
     if app not in loader.migrated_apps:
         raise UsageError(f'App "{app}" does not have migrations.', next_command=f"manage.py makemigrations {app}")
     if name is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,15 +19,21 @@ from segue.core.change import Cemetery
 from segue.core.event import EventKind
 from segue.core.run import UNDER_WAY, Event, Run, State, acts, replay
 from segue.core.values import to_json
-from segue.storage import Storage
 
 logger = logging.getLogger("segue.journal")
+
+
+class Mirror(Protocol):
+    """What the ledger needs of a store."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store the object whole, in place of the one of that key."""
 
 
 class Journal:
     """The events of one target."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, store: Storage | None = None) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, store: Mirror | None = None) -> None:
         self._connection = connection
         self._store = store
         self._exists = False

@@ -19,7 +19,7 @@ from segue.core.errors import FailedAndUndone, Interrupted, UsageError
 from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction, Plan
-from segue.core.run import Run, State
+from segue.core.run import UNDER_WAY, Run, State
 from segue.history import MigrationPlan
 from segue.session import Session
 from segue.stages import apply as apply_stage
@@ -213,16 +213,23 @@ def _roll_back_open(
 
 
 def _finalize_what_overlaps(session: Session, tables: tuple[str, ...]) -> None:
-    """An open release ends where the next one touches its tables, if its old code is gone; else both stay open."""
+    """An open release ends where the next one touches its tables, if its new code is seen and no old; else both stay.
+
+    Nobody connected proves nothing: the application may be between two requests.
+    """
     for run in session.journal.open_runs():
-        if set(run.tables) & set(tables) and session.old_code(run).is_gone:
+        if not set(run.tables) & set(tables):
+            continue
+        seen = session.old_code(run, watched=finalize_stage.WATCHED)
+        if seen.is_gone and seen.new:
             session.say(f"release {run.release} is finalized: the next one touches its tables, and old code is gone")
             finalize_stage.finalize(session, run)
 
 
 def _newest_standing(session: Session) -> Run:
-    standing = {State.APPLYING, State.OPEN, State.ROLLING_BACK, State.FINALIZING, State.FINALIZED}
-    runs = [run for run in session.journal.runs() if run.state in standing and (run.migrations or run.work)]
+    standing = {State.OPEN, State.FINALIZED}
+    # A run that is under way counts even with nothing to show: passing over it would take back the one before it.
+    runs = [r for r in session.journal.runs() if r.state in UNDER_WAY or (r.state in standing and r.migrations)]
     if not runs:
         raise UsageError(
             f'There is no release on "{session.engine.target().alias}" to roll back.',

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import getpass
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from django.db import connections
 
 from segue import conf
 from segue.core.errors import UsageError
-from segue.core.evidence import OldCode, Timing
+from segue.core.evidence import Connected, OldCode, Timing
 from segue.core.run import Run
-from segue.engines.base import Engine
+from segue.engines.base import Canary, Engine
 from segue.history import Migrator, installed_migrations, release_tag
 from segue.journal import Journal
 from segue.storage import ObjectStorage
@@ -37,18 +39,39 @@ class Session:
         self.timings.append(timing)
         self.told(timing)
 
+    @contextmanager
+    def watching(self, tables: tuple[str, ...]) -> Iterator[Canary]:
+        """Measure for the block what others wait, and add it to the timings of the steps done in it."""
+        first = len(self.timings)
+        with self.engine.canary(tables) as canary:
+            yield canary
+        self.timings[first:] = [
+            replace(t, longest_ms=canary.longest_ms(t.began_at, t.began_at + t.seconds)) for t in self.timings[first:]
+        ]
+
     @property
     def tag(self) -> str:
         """The release tag of the code that runs this."""
         return release_tag(installed_migrations())
 
-    def old_code(self, run: Run) -> OldCode:
-        """Return who is connected that is not known to run the release's code or this one's."""
-        connected = self.engine.connected()
+    def old_code(self, run: Run, *, watched: timedelta = timedelta(0)) -> OldCode:
+        """Return who is connected, or was while it was `watched`, and is not known to run the new code.
+
+        An application that opens a connection for each request is between two of them most of the time, so a
+        single look proves little.
+        """
         current = {run.tag, self.tag}
+        seen: dict[int, Connected] = {}
+        until = time.monotonic() + watched.total_seconds()
+        while True:
+            seen |= {c.pid: c for c in self.engine.connected()}
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.05)
         return OldCode(
-            old=tuple(c for c in connected if c.tag and c.tag not in current),
-            unknown=tuple(c for c in connected if not c.tag),
+            old=tuple(c for c in seen.values() if c.tag and c.tag not in current),
+            unknown=tuple(c for c in seen.values() if not c.tag),
+            new=tuple(c for c in seen.values() if c.tag in current),
         )
 
     @property
@@ -107,8 +130,10 @@ def direct(alias: str) -> Iterator[None]:
 def _engine(connection: Any, settings: conf.Settings) -> Engine:
     if connection.vendor == "postgresql":
         from segue.engines.postgresql import PostgreSQL
+        from segue.engines.postgresql.locks import Patience
 
-        postgresql: Engine = PostgreSQL(connection, settings)
+        patience = Patience(timeout=settings.LOCK_TIMEOUT, deadline=settings.LOCK_DEADLINE)
+        postgresql: Engine = PostgreSQL(connection, patience, settings.RUNNER_WAIT)
         return postgresql
     if connection.vendor == "sqlite":
         from segue.engines.sqlite import SQLite

@@ -48,7 +48,11 @@ class Connected:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What one step took: seconds in all, and of them the wait for its locks and the attempts at them."""
+    """What one step took: seconds in all, and of them the wait for its locks and the attempts at them.
+
+    `longest_ms` is the longest wait that the lock canary saw meanwhile, on any table; None when it saw nothing
+    of so short a step. `began_at` is in seconds since 1970.
+    """
 
     id: str
     title: str
@@ -56,6 +60,8 @@ class Timing:
     seconds: float
     attempts: int
     waited_seconds: float
+    began_at: float = 0.0
+    longest_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +73,11 @@ class NoBackup:
 
 @dataclass(frozen=True, kw_only=True)
 class OldCode:
-    """Connections that stand against finalizing: of other code than the release's, or of code unknown."""
+    """Connections that stand against finalizing, of other code than the release's or of code unknown; and the rest."""
 
     old: tuple[Connected, ...]
     unknown: tuple[Connected, ...]
+    new: tuple[Connected, ...] = ()
 
     @property
     def is_gone(self) -> bool:

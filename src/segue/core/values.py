@@ -45,12 +45,13 @@ def _read(kind: Any, data: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(data)
     if is_dataclass(kind) and isinstance(kind, type):
-        return kind(**{name: _read(hint, data[name]) for name, hint in _hints(kind) if name in data})
+        made: Any = kind
+        return made(**{name: _read(hint, data[name]) for name, hint in _hints(made) if name in data})
     return data
 
 
 @cache
-def _hints(kind: type) -> tuple[tuple[str, Any], ...]:
+def _hints(kind: Any) -> tuple[tuple[str, Any], ...]:
     hints = typing.get_type_hints(kind)
     return tuple((field.name, hints[field.name]) for field in fields(kind))
 
@@ -60,7 +61,8 @@ def _read_union(choices: tuple[Any, ...], data: Any) -> Any:
         return None
     for choice in choices:
         if is_dataclass(choice):
-            if isinstance(data, Mapping) and set(data) == {name for name, _ in _hints(choice)}:
+            names = {name for name, _ in _hints(choice)}
+            if isinstance(data, Mapping) and set(data) == names:
                 return _read(choice, data)
         elif typing.get_origin(choice) is tuple and isinstance(data, list):
             return _read(choice, data)

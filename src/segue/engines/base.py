@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.core.change import Act, Cemetery, TableLock
+from segue.core.change import Act, Cemetery
 from segue.core.evidence import Blocked, Connected
 from segue.core.plan import Step, Target
 
@@ -33,7 +33,10 @@ class Canary(Protocol):
     """A measurement that goes on beside a run."""
 
     def blocked(self) -> tuple[Blocked, ...]:
-        """Return what was measured so far, one value a table."""
+        """Return what was measured, one value a table; call it once the block is over."""
+
+    def longest_ms(self, began_at: float, ended_at: float) -> float | None:
+        """Return the longest wait between two moments, in seconds since 1970; None when no probe fell there."""
 
 
 class Engine(Protocol):
@@ -65,9 +68,6 @@ class Engine(Protocol):
 
     def probe(self, step: Step) -> str:
         """Return "done", "absent" or "broken" for a step outside a transaction."""
-
-    def take(self, locks: tuple[TableLock, ...], *, say: Say) -> Waited:
-        """Take locks politely for the rest of the caller's transaction."""
 
     def canary(self, tables: tuple[str, ...]) -> AbstractContextManager[Canary]:
         """Measure for the block how long readers and writers of the tables wait."""

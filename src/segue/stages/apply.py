@@ -45,7 +45,7 @@ def apply(
     session.migrator.carrier = ReleaseCarrier(
         session, release, fresh=order.fresh, deferring=session.engine.online and not order.fresh
     )
-    with session.engine.canary(() if order.fresh else order.tables) as canary:
+    with session.watching(() if order.fresh else order.tables) as canary:
         try:
             state = session.migrator.migrate([], plan=order.migrations, state=state, fake_initial=order.fake_initial)
         except NeedsPerson:

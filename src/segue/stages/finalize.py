@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from segue.core.change import Act
 from segue.core.errors import NeedsPerson, OldCodeConnected, StepFailed
@@ -11,10 +12,13 @@ from segue.core.run import Run, State
 from segue.executor import carry_out
 from segue.session import Session
 
+# Long enough for the requests of an application that connects for each of them.
+WATCHED = timedelta(seconds=2)
+
 
 def require_gone(session: Session, run: Run) -> None:
     """Raise OldCodeConnected, naming each connection, unless old code is proved gone."""
-    found = session.old_code(run)
+    found = session.old_code(run, watched=WATCHED)
     if found.is_gone:
         return
     lines = [f'  pid {c.pid} "{c.application}" since {c.since}: old code' for c in found.old]
@@ -36,7 +40,7 @@ def finalize(session: Session, run: Run) -> Run:
     cemetery = session.journal.cemetery()
     steps = run.steps_left
     tables = tuple(dict.fromkeys(lock.table for step in steps for lock in step.forward.locks))
-    with session.engine.canary(tables) as canary:
+    with session.watching(tables) as canary:
         for step in steps:
             due = step.is_due(cemetery)
             # What was revived or retired meanwhile is left alone; the journal says that the step is over.

@@ -32,7 +32,7 @@ def rollback(
         session.journal.append(run.release, EventKind.ROLLBACK_STARTED, migrations=wanted)
     session.migrator.carrier = ReleaseCarrier(session, run.release, fresh=False, deferring=False)
     state = None
-    with session.engine.canary(tables or run.tables) as canary:
+    with session.watching(tables or run.tables) as canary:
         try:
             if plan:
                 state = session.migrator.migrate([], plan=plan)

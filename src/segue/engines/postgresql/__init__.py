@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.conf import Settings
-from segue.core.change import Act, Cemetery, TableLock
+from segue.core.change import Act, Cemetery
 from segue.core.errors import LockNotTaken, NeedsPerson, SegueError, StepFailed
 from segue.core.evidence import Connected
 from segue.core.plan import Step, Target
@@ -33,10 +34,10 @@ class PostgreSQL:
 
     online = True
 
-    def __init__(self, connection: BaseDatabaseWrapper, settings: Settings) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, patience: locks.Patience, runner_wait: timedelta) -> None:
         self.connection: Any = connection
-        self._settings = settings
-        self._patience = locks.Patience(timeout=settings.LOCK_TIMEOUT, deadline=settings.LOCK_DEADLINE)
+        self._patience = patience
+        self._runner_wait = runner_wait
         self._still_held: Callable[[], bool] = lambda: False
         self.catalog = catalog.Catalog(connection.cursor, connection.ops.quote_name)
 
@@ -58,7 +59,7 @@ class PostgreSQL:
                 "Segue cannot migrate inside a transaction: its steps commit one by one.",
                 next_command="call it outside transaction.atomic() (in tests: TransactionTestCase)",
             )
-        with locks.sole_runner(self.connection, self._settings.RUNNER_WAIT, say) as still_held:
+        with locks.sole_runner(self.connection, self._runner_wait, say) as still_held:
             self._still_held = still_held
             yield
 
@@ -112,12 +113,11 @@ class PostgreSQL:
                 time.sleep(_RETRY_PAUSE_SECONDS)
 
     def _in_transaction(self, act: Act, then: Callable[[Waited], None], say: Say, failed: int) -> None:
+        def note(waited: Waited) -> None:
+            then(replace(waited, attempts=waited.attempts + failed))
+
         with transaction.atomic(using=self.connection.alias):
-            waited = self.take(act.locks, say=say)
-            with self.connection.cursor() as cursor:
-                for statement in act.statements:
-                    cursor.execute(statement)
-            then(Waited(attempts=waited.attempts + failed, seconds=waited.seconds))
+            locks.carry_out(self.connection, act, note, self._patience, say)
 
     def _outside_transaction(self, act: Act, then: Callable[[Waited], None], say: Say, failed: int) -> None:
         """CREATE and DROP INDEX CONCURRENTLY wait for others and make nobody wait: they get no lock timeout.
@@ -161,10 +161,6 @@ class PostgreSQL:
         finally:
             done.set()
             thread.join(timeout=5)
-
-    def take(self, locks_wanted: tuple[TableLock, ...], *, say: Say) -> Waited:
-        """Take locks politely for the rest of the caller's transaction."""
-        return locks.climb(self.connection, locks_wanted, self._patience, say)
 
     def probe(self, step: Step) -> str:
         """Return "done", "absent" or "broken" for a step outside a transaction."""

@@ -29,15 +29,23 @@ class PostgreSQLCanary:
 
     def __init__(self) -> None:
         self._found: tuple[Blocked, ...] = ()
+        self._waits: list[tuple[float, float]] = []
 
     def blocked(self) -> tuple[Blocked, ...]:
         """Return what was measured; a table that no probe reached is left out: its waiting is unknown."""
         return self._found
 
+    def longest_ms(self, began_at: float, ended_at: float) -> float | None:
+        """Return the longest wait between two moments, in seconds since 1970; None when no probe fell there."""
+        waits = [ms for at, ms in self._waits if at <= ended_at and at + ms / 1000 >= began_at]
+        return max(waits, default=None)
+
     def take(self, said: str) -> None:
         """Take over what the process said last; nothing, when it could not measure."""
         if said.strip():
-            self._found = tuple(from_json(Blocked, one) for one in json.loads(said))
+            findings = json.loads(said)
+            self._found = tuple(from_json(Blocked, one) for one in findings["tables"])
+            self._waits = [(at, ms) for at, ms in findings["waits"]]
 
 
 @contextmanager

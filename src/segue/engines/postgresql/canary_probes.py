@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -22,6 +22,9 @@ EVERY_SECONDS = 0.05
 NOTICED_SECONDS = 0.010
 GIVE_UP = "5s"
 MODES = ("ACCESS SHARE", "ROW EXCLUSIVE")
+# Of a long run, the waits worth telling are kept and the rest only counted.
+MANY = 50_000
+WORTH_TELLING_MS = 1.0
 
 
 @dataclass
@@ -33,6 +36,16 @@ class Probe:
     blocked_seconds: float = 0.0
     longest_seconds: float = 0.0
     count: int = 0
+    waits: list[tuple[float, float]] = field(default_factory=list)
+
+    def saw(self, at: float, waited: float) -> None:
+        """Add one probe: when it began, in seconds since 1970, and the seconds that it waited."""
+        self.count += 1
+        self.longest_seconds = max(self.longest_seconds, waited)
+        if waited > NOTICED_SECONDS:
+            self.blocked_seconds += waited
+        if self.count < MANY or waited * 1000 >= WORTH_TELLING_MS:
+            self.waits.append((round(at, 4), round(waited * 1000, 2)))
 
 
 def watch(probe: Probe, connect: dict[str, Any], started: threading.Barrier, stop: threading.Event) -> None:
@@ -47,11 +60,7 @@ def watch(probe: Probe, connect: dict[str, Any], started: threading.Barrier, sto
             with suppress(threading.BrokenBarrierError):
                 started.wait(timeout=3)
             while not stop.wait(EVERY_SECONDS):
-                waited = seconds_waited(connection, lock)
-                probe.count += 1
-                probe.longest_seconds = max(probe.longest_seconds, waited)
-                if waited > NOTICED_SECONDS:
-                    probe.blocked_seconds += waited
+                probe.saw(time.time(), seconds_waited(connection, lock))
     except psycopg.Error:
         started.abort()  # A table that cannot be probed is unknown; the others are measured all the same.
 
@@ -93,7 +102,8 @@ def main() -> None:
     stop.set()
     for thread in threads:
         thread.join(timeout=6)
-    print(json.dumps([finding(*pair) for pair in pairs if all(p.count for p in pair)]), flush=True)
+    tables = [finding(*pair) for pair in pairs if all(p.count for p in pair)]
+    print(json.dumps({"tables": tables, "waits": [wait for p in probes for wait in p.waits]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -234,11 +234,11 @@ class StepEditor(DatabaseSchemaEditor):
             super().add_field(model, field)
         statements = tuple(draft.statements)
         retired = self._retired(Kind.COLUMN, table, column, self._definition(model, field))
-        if retired is not None and self._adds_online(field):
+        if retired is not None:
             self._forget_indexes_of_revived_column(table, already_deferred)
             return self._revive_column(model, field, retired)
         self._bury_what_is_in_the_way(Kind.COLUMN, table, column)
-        if table in self._new or not self._adds_online(field):
+        if table in self._new:
             return self._emit_draft(draft)
         return self._add_column(model, field, statements)
 
@@ -260,13 +260,16 @@ class StepEditor(DatabaseSchemaEditor):
     def _add_column(self, model: Any, field: Any, statements: tuple[str, ...]) -> None:
         """Add the column with stock's statements, except that its default goes only at finalize."""
         table, column = model._meta.db_table, field.column
-        drop = self._drop_default(model, field)
+        online, keeps_default = self._adds_online(field), self._keeps_default(field)
+        drop = self._drop_default(model, field) if keeps_default else ""
+        old_code_can_insert = online or keeps_default or field.null
         self._emit(
             f"column {table}.{column}",
             f"add column {table}.{column}",
             Act(statements=tuple(s for s in statements if s != drop), locks=retire.exclusive(table)),
-            (Act(retires=(self._retired_column(model, field),)),),
-            note="its default stays until finalize, so that old code can insert" if drop in statements else "",
+            (Act(retires=(self._retired_column(model, field),)),) if old_code_can_insert else _STOCK,
+            online=online,
+            note="its default stays until finalize, so that old code can insert" if keeps_default else "",
         )
         self._drop_default_at_finalize(model, field)
 
@@ -276,9 +279,12 @@ class StepEditor(DatabaseSchemaEditor):
         return self._complete(self.sql_alter_column % {"table": table, "changes": changes}, params or None)
 
     def _keeps_default(self, field: Any) -> bool:
-        """Whether stock gives the column a default for the rows that are there, and takes it away at once."""
+        """Whether the default that stock gives the column, and takes away at once, stays until finalize.
+
+        A unique column cannot keep one: the second row of old code would collide.
+        """
         has_db_default = getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
-        return not has_db_default and self.effective_default(field) is not None
+        return not has_db_default and not field.unique and self.effective_default(field) is not None
 
     def _drop_default_at_finalize(self, model: Any, field: Any) -> None:
         if not self._keeps_default(field):
@@ -299,8 +305,9 @@ class StepEditor(DatabaseSchemaEditor):
         # After a crash the column may have its own name again already.
         facts = self._catalog.column(table, retired.place or column) or self._catalog.column(table, column)
         alter = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(column)}"
-        statements = list(retire.unbury_column(retired, self.quote_name))
-        default = self._default_literal(field)
+        constraints = self._own_constraints(model, field) if retired.place else ()
+        statements = [*retire.unbury_column(retired, self.quote_name), *constraints]
+        default = "" if field.unique else self._default_literal(field)
         if self._keeps_default(field):
             statements += [] if facts and facts.default else [f"{alter} SET DEFAULT {default}"]
         self._emit(
@@ -312,18 +319,26 @@ class StepEditor(DatabaseSchemaEditor):
                 revives=(retired,),
             ),
             (Act(retires=(self._retired_column(model, field),)),),
+            online=not constraints,
             note="every value that it had is still there",
         )
         if facts and not facts.not_null and not field.null:
             self._tighten(table, column, default)
         self._drop_default_at_finalize(model, field)
 
+    def _own_constraints(self, model: Any, field: Any) -> tuple[str, ...]:
+        """What a column's definition says inline and a burial drops; PostgreSQL gives them stock's names again."""
+        alter = f"ALTER TABLE {self.quote_name(model._meta.db_table)} ADD"
+        check = field.db_parameters(connection=self.connection)["check"]
+        unique = [f"{alter} UNIQUE ({self.quote_name(field.column)})"] if field.unique else []
+        return (*unique, *([f"{alter} CHECK ({check})"] if check else []))
+
     def _forget_indexes_of_revived_column(self, table: str, already_deferred: int) -> None:
         """A column that was retired where it stands kept its indexes; they need not be made again."""
         for statement in self.deferred_sql[already_deferred:]:
-            if isinstance(statement, Statement) and statement.template == self.sql_create_index:
-                if self._catalog.index_table(strip_quotes(str(statement.parts["name"]))) == table:
-                    self.deferred_sql.remove(statement)
+            is_index = isinstance(statement, Statement) and statement.template == self.sql_create_index
+            if is_index and self._catalog.index_table(strip_quotes(str(statement.parts["name"]))) == table:
+                self.deferred_sql.remove(statement)
 
     def _tighten(self, table: str, column: str, default: str) -> None:
         if default:
@@ -591,7 +606,8 @@ class StepEditor(DatabaseSchemaEditor):
     def _definition(self, model: Any, field: Any) -> str:
         """The column as Django would make it without its one-off default: what a revival compares."""
         definition, params = self.column_sql(model, field, include_default=False)
-        return self._complete(definition, params or None)
+        check = field.db_parameters(connection=self.connection)["check"]
+        return self._complete(definition, params or None) + (f" CHECK ({check})" if check else "")
 
     def _default_literal(self, field: Any) -> str:
         value = self.effective_default(field)

@@ -11,13 +11,14 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.core.change import LockMode, TableLock
+from segue.core.change import Act, LockMode, TableLock
 from segue.core.errors import LockNotTaken, TargetHeld
 from segue.engines.base import Say, Waited
 from segue.engines.postgresql import activity
@@ -59,32 +60,45 @@ def is_busy(error: BaseException) -> bool:
     return sqlstate(error) in {_LOCK_NOT_AVAILABLE, _DEADLOCK}
 
 
-def climb(connection: BaseDatabaseWrapper, locks: Sequence[TableLock], patience: Patience, say: Say) -> Waited:
-    """Take the locks for the rest of the caller's transaction.
+def carry_out(
+    connection: BaseDatabaseWrapper,
+    act: Act,
+    note: Callable[[Waited], None],
+    patience: Patience,
+    say: Say,
+) -> None:
+    """Run an act under its locks in the caller's transaction, with what `note` writes; strong locks commit it.
 
-    1. Limit what a hung client or a slow disk can do to others while the locks are held.
+    1. Limit what a hung client or a slow disk can do to others while locks are held.
     2. SHARE UPDATE EXCLUSIVE on every table in OID order: no reader or writer waits for it.
-    3. Attempts at the strong locks, each within the lock timeout in total, each in a savepoint.
+    3. Without strong locks: the statements, then the note.
+    4. With strong locks: attempts within the lock timeout, in each of which everything that is left to do, the
+       commit too, is one message to the server. So the locks are held for as long as the server works, and
+       not while this process, on a busy host, waits for its turn.
 
     Raises LockNotTaken after the deadline. Every setting is local to the transaction.
     """
     began = time.monotonic()
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '10s'")
-        # The journal's row commits in the same transaction, so a lost commit loses both; the flush would
-        # happen while the locks are held. The migration's own record is flushed, and with it all before it.
+        # The note commits with the statements, so a lost commit loses both; the flush would happen while the
+        # locks are held. The migration's own record is flushed, and with it all that came before.
         cursor.execute("SET LOCAL synchronous_commit = off")
-        ordered = _in_oid_order(cursor, connection, locks)
-    attempts = 1
-    for table in dict.fromkeys(lock.table for lock in ordered):
-        weak = TableLock(table=table, mode=LockMode.SHARE_UPDATE_EXCLUSIVE)
-        attempts += _until_taken(connection, [weak], patience, say, began, weak_timeout=_WEAK_TIMEOUT)
+        ordered = _in_oid_order(cursor, connection, act.locks)
+    failed = 0
+    for lock in ordered:
+        weak = replace(lock, mode=LockMode.SHARE_UPDATE_EXCLUSIVE)
+        failed += _until_taken(connection, [weak], patience, say, began, _weak_attempt(connection, weak))
     strong = [lock for lock in ordered if lock.mode is not LockMode.SHARE_UPDATE_EXCLUSIVE]
     if strong:
-        attempts += _until_taken(connection, strong, patience, say, began)
+        attempt = _burst(connection, strong, act.statements, note, began)
+        _until_taken(connection, strong, patience, say, began, attempt, failed)
+        return
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{patience.timeout_ms}ms'")
-    return Waited(attempts=attempts, seconds=time.monotonic() - began)
+        for statement in act.statements:
+            cursor.execute(statement)
+    note(Waited(attempts=failed + 1, seconds=time.monotonic() - began))
 
 
 def _in_oid_order(
@@ -109,40 +123,75 @@ def _until_taken(
     patience: Patience,
     say: Say,
     began: float,
-    weak_timeout: str = "",
+    attempt: Callable[[int, int], bool],
+    failed: int = 0,
 ) -> int:
-    """Return how many attempts failed before the locks were taken."""
-    failed = 0
+    """Return how many attempts have failed before one did not; `attempt` is told its milliseconds and that number.
+
+    A strong lock is not attempted while a long transaction is in its way. A weak one is: nobody waits behind
+    it, and only somebody who waits for long makes PostgreSQL cancel an autovacuum.
+    """
+    harmless = all(lock.mode is LockMode.SHARE_UPDATE_EXCLUSIVE for lock in locks)
     while True:
-        blockers = () if weak_timeout else activity.blockers(connection, locks)
+        blockers = () if harmless else activity.blockers(connection, locks)
         if not any(b.transaction_seconds > _LONG_TRANSACTION_SECONDS for b in blockers):
-            timeout_ms = min(_FIRST_TIMEOUT_MS * 2**failed, patience.timeout_ms)
-            if _attempt(connection, locks, weak_timeout, timeout_ms):
+            if attempt(min(_FIRST_TIMEOUT_MS * 2 ** min(failed, 10), patience.timeout_ms), failed):
                 return failed
             blockers = activity.blockers(connection, locks)
         failed += 1
         waited = time.monotonic() - began
         if waited > patience.deadline.total_seconds():
             raise LockNotTaken(_not_taken(locks, waited, blockers))
-        pause = min(_LONGEST_PAUSE_SECONDS, 0.02 * 2 ** min(failed, 10)) * random.uniform(0.5, 1.0)
         if waited > _LONGEST_PAUSE_SECONDS:
             say(_waiting(locks, waited, blockers))
-        time.sleep(pause)
+        time.sleep(min(_LONGEST_PAUSE_SECONDS, 0.02 * 2 ** min(failed, 10)) * random.uniform(0.5, 1.0))
 
 
-def _attempt(connection: BaseDatabaseWrapper, locks: Sequence[TableLock], weak_timeout: str, timeout_ms: int) -> bool:
-    began = time.monotonic()
-    try:
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            for lock in locks:
-                left_ms = max(1, timeout_ms - int((time.monotonic() - began) * 1000))
-                cursor.execute(f"SET LOCAL lock_timeout = '{weak_timeout or f'{left_ms}ms'}'")
+def _weak_attempt(connection: BaseDatabaseWrapper, lock: TableLock) -> Callable[[int, int], bool]:
+    """Take one weak lock in a savepoint; it may wait for long, because nobody waits behind it."""
+
+    def attempt(_timeout_ms: int, _failed: int) -> bool:
+        try:
+            with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{_WEAK_TIMEOUT}'")
                 cursor.execute(f"LOCK TABLE {connection.ops.quote_name(lock.table)} IN {lock.mode} MODE")
-    except DatabaseError as error:
-        if not is_busy(error):
-            raise
-        return False
-    return True
+        except DatabaseError as error:
+            if not is_busy(error):
+                raise
+            return False
+        return True
+
+    return attempt
+
+
+def _burst(
+    connection: Any,
+    locks: Sequence[TableLock],
+    statements: Sequence[str],
+    note: Callable[[Waited], None],
+    began: float,
+) -> Callable[[int, int], bool]:
+    """Take the note first, then lock, change and commit in one message; a failed attempt leaves nothing."""
+
+    def attempt(timeout_ms: int, failed: int) -> bool:
+        each_ms = max(1, timeout_ms // len(locks))
+        tables = [f"LOCK TABLE {connection.ops.quote_name(lock.table)} IN {lock.mode} MODE" for lock in locks]
+        message = "; ".join([f"SET LOCAL lock_timeout = '{each_ms}ms'", *tables, *statements, "COMMIT"])
+        hooks = list(connection.run_on_commit)
+        savepoint = connection.savepoint()
+        try:
+            note(Waited(attempts=failed + 1, seconds=time.monotonic() - began))
+            with connection.cursor() as cursor:
+                cursor.execute(message)
+        except DatabaseError as error:
+            if not is_busy(error):
+                raise
+            connection.savepoint_rollback(savepoint)
+            connection.run_on_commit = hooks
+            return False
+        return True
+
+    return attempt
 
 
 def _names(locks: Sequence[TableLock]) -> str:

