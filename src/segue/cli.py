@@ -227,8 +227,12 @@ def _session(options: argparse.Namespace) -> Iterator[Session]:
     def told(timing: Timing) -> None:
         console.print("[green]✓[/]", escape(render.timing_line(timing)))
 
+    def progress(action: str, migration: Any = None, fake: bool = False) -> None:  # noqa: ARG001  Django's words
+        if action in {"apply_start", "unapply_start"}:
+            console.print(f"{'unapply' if action.startswith('un') else 'apply'} {migration}", style="bold")
+
     with direct(options.database):
-        yield open_session(options.database, say=say, told=told)
+        yield open_session(options.database, say=say, told=told, progress=progress)
 
 
 def _agreed(options: argparse.Namespace) -> bool:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from django.db import transaction
@@ -113,22 +114,40 @@ def _nothing(_: Waited) -> None:
 
 
 def undo(session: Session, release: str, step: Step, acts_left: int | None = None) -> None:
-    """Undo a step, act by act, newest act last; each act commits with its journal row.
+    """Undo a step, act by act; each act commits with its journal row.
 
     `acts_left` is where an interrupted undo stopped. Raises StepFailed for a step that is irreversible.
     """
     if isinstance(step.undo, Irreversible):
         raise StepFailed(f"{step.title} cannot be undone: {step.undo.reason}.")
+    began, began_at = time.monotonic(), time.time()
     total = len(step.undo)
-    for number in range(total - (total if acts_left is None else acts_left), total):
-        act, left = step.undo[number], total - number - 1
-        session.engine.carry_out(act, then=_undone(session, release, step, act, left), say=session.say)
+    first = total - (total if acts_left is None else acts_left)
+    waited: list[Waited] = []
+    for number in range(first, total):
+        note = _undone(session, release, step, step.undo[number], total - number - 1, waited)
+        session.engine.carry_out(step.undo[number], then=note, say=session.say)
     if total == 0:
         session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
+        return
+    session.timed(
+        Timing(
+            id=f"{step.id}:undo",
+            title=f"take back: {step.title}",
+            phase=step.phase,
+            seconds=round(time.monotonic() - began, 4),
+            attempts=sum(w.attempts for w in waited),
+            waited_seconds=round(sum(w.seconds for w in waited), 4),
+            began_at=began_at,
+        )
+    )
 
 
-def _undone(session: Session, release: str, step: Step, act: Act, left: int) -> Callable[[Waited], None]:
-    def journal(_: Waited) -> None:
+def _undone(
+    session: Session, release: str, step: Step, act: Act, left: int, seen: list[Waited]
+) -> Callable[[Waited], None]:
+    def journal(waited: Waited) -> None:
+        seen.append(waited)
         session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=act, acts_left=left)
 
     return journal
@@ -278,10 +297,17 @@ class ReleaseCarrier:
     def _whole(self, migration: Migration, state: ProjectState, backwards: bool) -> ProjectState:
         key = (migration.app_label, migration.name)
 
+        archives = count(1)
+
         def archived(act: Act) -> None:
             self._cemetery.follow(act)
-            step = Step(id=f"{migration.app_label}.{migration.name}:archive", title="archive", phase=Phase.EXPAND,
-                        forward=act, undo=())  # fmt: skip
+            step = Step(
+                id=f"{migration.app_label}.{migration.name}:whole:{next(archives)}:archive",
+                title="archive",
+                phase=Phase.EXPAND,
+                forward=act,
+                undo=(),
+            )
             self._append(EventKind.STEP_DONE, step=step)
 
         made = self._session.engine.whole_editor(
@@ -294,7 +320,7 @@ class ReleaseCarrier:
                 editor.execute(sql, None)
             editor.deferred_sql.clear()
             history.record(self._recorder, migration, backwards=backwards)
-            self._append(EventKind.MIGRATION_DONE, migration=key, backwards=backwards)
+            self._append(EventKind.MIGRATION_DONE, migration=key, backwards=backwards, whole=True)
         return state
 
     # Stepwise: each step commits by itself
@@ -376,11 +402,11 @@ class ReleaseCarrier:
 def take_back(session: Session, release: str, migration: Migration | None, start: ProjectState | None) -> None:
     """Undo, newest first, what is done of the migration in work, and journal that it never was.
 
-    A step that has no undo of its own is undone by its operation's other direction, which needs the
-    migration and the state before it; without them it raises StepFailed.
+    Each act commits by itself; an interrupted one is gone on with by the next call. A step that has no undo of
+    its own is undone by its operation's other direction, which needs the migration and the state before it;
+    without them it raises StepFailed. A migration that was recorded as applied no longer is.
     """
-    run = session.journal.run(release)
-    work = run.work
+    work = session.journal.run(release).work
     if work is None:
         return
     if work.intended is not None:
@@ -395,7 +421,11 @@ def take_back(session: Session, release: str, migration: Migration | None, start
             undone.add(operation)
         else:
             undo(session, release, step, (work.acts_left or {}).get(step.id))
-    session.journal.append(release, EventKind.MIGRATION_UNDONE, migration=work.migration)
+    recorder = MigrationRecorder(session.engine.connection)
+    with transaction.atomic(using=session.engine.connection.alias):
+        if not work.backwards and work.migration in recorder.applied_migrations():
+            history.unrecord(recorder, work.migration, migration)
+        session.journal.append(release, EventKind.MIGRATION_UNDONE, migration=work.migration)
 
 
 def _undo_by_operation(

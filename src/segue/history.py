@@ -81,21 +81,22 @@ class Migrator(MigrationExecutor):
         """Apply one migration through the carrier."""
         if fake or (fake_initial and self.detect_soft_applied(state, migration)[0]):
             return super().apply_migration(state, migration, fake=fake, fake_initial=fake_initial)
-        self._progress("apply_start", migration)
+        self.progress("apply_start", migration)
         state = self.carrier.forward(migration, state)
-        self._progress("apply_success", migration)
+        self.progress("apply_success", migration)
         return state
 
     def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
         """Unapply one migration through the carrier."""
         if fake:
             return super().unapply_migration(state, migration, fake=True)
-        self._progress("unapply_start", migration)
+        self.progress("unapply_start", migration)
         state = self.carrier.backward(migration, state)
-        self._progress("unapply_success", migration)
+        self.progress("unapply_success", migration)
         return state
 
-    def _progress(self, action: str, migration: Migration) -> None:
+    def progress(self, action: str, migration: Migration) -> None:
+        """Tell whoever called of a migration's beginning or end, in the stock command's words."""
         if self.progress_callback:
             self.progress_callback(action, migration, False)
 
@@ -113,6 +114,14 @@ def record(recorder: MigrationRecorder, migration: Migration, *, backwards: bool
     else:
         for app, name in keys or [(migration.app_label, migration.name)]:
             recorder.record_applied(app, name)
+
+
+def unrecord(recorder: MigrationRecorder, key: Key, migration: Migration | None) -> None:
+    """Remove a migration's rows; its file may be gone, and then it replaced nothing that is known."""
+    if migration is None:
+        recorder.record_unapplied(*key)
+    else:
+        record(recorder, migration, backwards=True)
 
 
 def is_fresh(connection: BaseDatabaseWrapper) -> bool:

@@ -79,13 +79,17 @@ def migrate(
 def rollback(session: Session) -> Run:
     """Take the newest release that stands back to where it began."""
     with _holding(session, settling=False):
+        unfinished = session.journal.under_way()
+        if unfinished and unfinished.direction is Direction.BACKWARD:
+            return _go_on_backwards(session, unfinished)
         run = _newest_standing(session)
-        migrations = [(session.migrator.loader.graph.nodes[key], True) for key in run.migrations]
-        with _signals(session, migrations[::-1]) as after:
+        nodes = session.migrator.loader.graph.nodes
+        migrations = [(nodes[key], True) for key in reversed(run.migrations) if key in nodes]
+        with _signals(session, migrations) as after:
             if run.state is State.FINALIZED or run.direction is Direction.BACKWARD:
                 run, state = _go_back_as_release(session, run)
             else:
-                run, state = rollback_stage.rollback(session, run)
+                run, state = rollback_stage.rollback(session, run), None
             after(state)
         return run
 
@@ -121,14 +125,24 @@ def _holding(session: Session, *, settling: bool = True) -> Iterator[None]:
 
 def _settle(session: Session) -> None:
     run = session.journal.under_way()
-    if run is None or run.state is State.APPLYING:
+    if run is None or (run.state is State.APPLYING and run.direction is Direction.FORWARD):
         return
     session.say(f"release {run.release} was interrupted while {run.state}; that is completed first")
-    if run.state is State.ROLLING_BACK:
+    if run.state is State.APPLYING:
+        _go_on_backwards(session, run)
+    elif run.state is State.ROLLING_BACK:
         rollback_stage.rollback(session, run)
     else:
         finalize_stage.finalize(session, run)
     session.migrator.reload()
+
+
+def _go_on_backwards(session: Session, run: Run) -> Run:
+    """Complete an interrupted release that unapplies migrations."""
+    left = [key for key in reversed(run.planned) if key not in run.migrations]
+    migrations = history.backwards_plan(session.migrator, left)
+    order = apply_stage.Order(migrations=migrations, tables=run.tables, resume=run)
+    return apply_stage.apply(session, order, _NO_BACKUP)[0]
 
 
 def _take_release_back(session: Session, error: FailedAndUndone | Interrupted) -> None:
@@ -136,7 +150,7 @@ def _take_release_back(session: Session, error: FailedAndUndone | Interrupted) -
     session.migrator.reload()
     open_runs = session.journal.open_runs()
     if open_runs and open_runs[-1].error and open_runs[-1].direction is Direction.FORWARD:
-        run, _ = rollback_stage.rollback(session, open_runs[-1])
+        run = rollback_stage.rollback(session, open_runs[-1])
         error.message += f"\nRelease {run.release} was taken back whole."
 
 
@@ -154,20 +168,21 @@ def _carry(
     state: ProjectState | None = None,
     *,
     fake_initial: bool = False,
+    rolls_back: str = "",
 ) -> list[tuple[Run, ProjectState | None]]:
     """Carry migrations out: an interrupted release is gone on with, an open one is rolled back by going back."""
     backwards = bool(migrations) and migrations[0][1]
-    fresh = history.is_fresh(session.engine.connection)
-    planned = plan_stage.plan(session, migrations) if session.engine.online and not fresh else None
-    tables = planned.tables if planned else ()
     unfinished = session.journal.under_way()
     results: list[tuple[Run, ProjectState | None]] = []
     if backwards:
-        results, migrations = _roll_back_open(session, migrations, tables)
+        results, migrations = _roll_back_open(session, migrations)
         unfinished = None
-    elif unfinished is not None:
+    fresh = history.is_fresh(session.engine.connection)
+    planned = plan_stage.plan(session, migrations) if migrations and session.engine.online and not fresh else None
+    tables = planned.tables if planned else ()
+    if unfinished is not None:
         _require_same_way(unfinished, migrations)
-    else:
+    elif not backwards:
         _finalize_what_overlaps(session, tables)
     if not migrations and unfinished is None:
         return results
@@ -177,6 +192,7 @@ def _carry(
         fresh=fresh,
         fake_initial=fake_initial,
         resume=unfinished,
+        rolls_back=rolls_back,
     )
     results.append(apply_stage.apply(session, order, _NO_BACKUP, state))
     return results
@@ -196,7 +212,7 @@ def _require_same_way(unfinished: Run, migrations: MigrationPlan) -> None:
 
 
 def _roll_back_open(
-    session: Session, migrations: MigrationPlan, tables: tuple[str, ...]
+    session: Session, migrations: MigrationPlan
 ) -> tuple[list[tuple[Run, ProjectState | None]], MigrationPlan]:
     """Unapply through the open releases that had applied them; return what is left for a release of its own."""
     results: list[tuple[Run, ProjectState | None]] = []
@@ -206,7 +222,7 @@ def _roll_back_open(
         keys = [(m.app_label, m.name) for m, _ in migrations]
         touched = set(keys) & set(run.migrations) or run is unfinished
         if run.direction is Direction.FORWARD and touched:
-            results.append(rollback_stage.rollback(session, run, keys, tables))
+            results.append((rollback_stage.rollback(session, run, keys), None))
             session.migrator.reload()
             migrations = [(m, back) for m, back in migrations if (m.app_label, m.name) not in run.migrations]
     return results, migrations
@@ -228,8 +244,15 @@ def _finalize_what_overlaps(session: Session, tables: tuple[str, ...]) -> None:
 
 def _newest_standing(session: Session) -> Run:
     standing = {State.OPEN, State.FINALIZED}
+    every = session.journal.runs()
+    taken_back = {run.rolls_back for run in every if run.state is not State.FAILED}
     # A run that is under way counts even with nothing to show: passing over it would take back the one before it.
-    runs = [r for r in session.journal.runs() if r.state in UNDER_WAY or (r.state in standing and r.migrations)]
+    runs = [
+        run
+        for run in every
+        if run.state in UNDER_WAY
+        or (run.state in standing and run.migrations and not run.rolls_back and run.release not in taken_back)
+    ]
     if not runs:
         raise UsageError(
             f'There is no release on "{session.engine.target().alias}" to roll back.',
@@ -248,8 +271,8 @@ def _go_back_as_release(session: Session, run: Run) -> tuple[Run, ProjectState |
     migrator = session.migrator
     if run.direction is Direction.FORWARD:
         migrations = history.backwards_plan(migrator, run.migrations)
-    else:
-        migrations = [(migrator.loader.graph.nodes[key], False) for key in reversed(run.migrations)]
+        return _carry(session, migrations, rolls_back=run.release)[-1]
+    migrations = [(migrator.loader.graph.nodes[key], False) for key in reversed(run.migrations)]
     if run.state is State.OPEN:
         session.journal.append(run.release, EventKind.RELEASE_ROLLED_BACK, blocked=[])
     return _carry(session, migrations)[-1]

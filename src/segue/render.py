@@ -29,10 +29,14 @@ def plan_lines(plan: Plan, *, sql: bool = False) -> list[str]:
         return [*lines, "Nothing to do: every migration is applied."]
     verb = "unapply" if plan.direction is Direction.BACKWARD else "apply"
     steps = plan.steps
-    lines.append(f"{len(plan.migrations)} migrations to {verb}, {len(steps)} steps, plan {plan.hash}")
+    lines.append(
+        f"{_count(len(plan.migrations), 'migration')} to {verb}, {_count(len(steps), 'step')}, plan {plan.hash}"
+    )
+    if plan.whole:
+        return [*lines, plan.whole, *_whole_lines(plan)]
     width = max((len(step.title) for step in steps), default=0)
     for migration in plan.migrations:
-        how = "  (whole, in one transaction, as stock Django runs it)" if migration.whole else ""
+        how = "  (one transaction, as stock Django runs it)" if migration.whole and migration.steps else ""
         lines += ["", f"{migration.label}{how}"]
         if not migration.steps:
             lines.append("  no change to the database")
@@ -43,6 +47,17 @@ def plan_lines(plan: Plan, *, sql: bool = False) -> list[str]:
             if sql:
                 lines += [f"  {'':<9}   {statement};" for statement in step.forward.statements]
     return [*lines, "", *_plan_summary(plan)]
+
+
+def _whole_lines(plan: Plan) -> list[str]:
+    lines = []
+    for migration in plan.migrations:
+        lines += ["", migration.label, *(f"  {step.title}" for step in migration.steps)]
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _locks(step: Step) -> str:
@@ -62,9 +77,9 @@ def _plan_summary(plan: Plan) -> list[str]:
     stock = [step for step in plan.steps if not step.online]
     lines = []
     if later:
-        lines.append(f"{len(later)} steps of phase contract wait for segue finalize, when old code is gone.")
+        lines.append(f"Phase contract ({_count(len(later), 'step')}) waits for segue finalize, when old code is gone.")
     if stock:
-        lines.append(f"{len(stock)} steps are not online yet and run as stock Django runs them.")
+        lines.append(f"Not online yet, and run as stock Django runs it: {_count(len(stock), 'step')}.")
     fixed = [s for s in plan.steps if isinstance(s.undo, Irreversible) and s.phase is not Phase.CONTRACT]
     if not fixed:
         lines.append("segue rollback takes all of it back until then, and nothing is lost.")
@@ -81,15 +96,18 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 def release_lines(run: Run) -> list[str]:
     """A release in a few lines: its state, what was measured, and the next command."""
-    lines = [f"Release {run.release} is {run.state}."]
+    verb = "unapplied" if run.direction is Direction.BACKWARD else "applied"
+    did = f" It {verb} {', '.join('.'.join(key) for key in run.migrations)}." if run.migrations else ""
+    back = f" It takes release {run.rolls_back} back." if run.rolls_back else ""
+    lines = [f"Release {run.release} is {run.state}.{did}{back}"]
     lines += [_blocked_line(blocked) for blocked in run.blocked]
     if not run.blocked and run.tables and run.state is not State.FAILED:
         lines.append("Waiting that it caused: unknown, no table was measured.")
     if run.state is State.OPEN:
-        left = len(run.steps_left)
+        left = _count(len(run.steps_left), "step")
+        back = "segue rollback" if run.direction is Direction.FORWARD else "segue apply, which brings it all back"
         lines.append(
-            f"Old and new code both run. Next: segue finalize, when old code is gone ({left} steps wait); "
-            "or segue rollback."
+            f"Old and new code both run. Next: segue finalize, when old code is gone ({left} to go); or {back}."
         )
     return lines
 
@@ -153,11 +171,12 @@ def status_lines(status: Any) -> list[str]:
     if not status.open and not status.interrupted and status.last:
         lines.append(f"Last release: {status.last.release}, {status.last.state}.")
     if status.retired:
-        lines.append(f"{len(status.retired)} retired objects are kept:")
+        lines.append(f"Kept, though retired: {_count(len(status.retired), 'object')}:")
         lines += [f"  {r.kind} {r.table if r.kind == 'table' else f'{r.table}.{r.name}'}" for r in status.retired]
     if status.quarantined:
         lines.append(
-            f"{status.quarantined} rows are in quarantine: SELECT * FROM segue_quarantine WHERE settled_at IS NULL."
+            f"In quarantine: {_count(status.quarantined, 'row')}: "
+            "SELECT * FROM segue_quarantine WHERE settled_at IS NULL."
         )
     return lines
 

@@ -15,6 +15,7 @@ class EventKind(StrEnum):
     STEP_DEFERRED = "step deferred"
     ACT_UNDONE = "act undone"
     MIGRATION_DONE = "migration done"
+    MIGRATION_REOPENED = "migration reopened"
     MIGRATION_UNDONE = "migration undone"
     RELEASE_OPENED = "release opened"
     ROLLBACK_STARTED = "rollback started"

@@ -88,11 +88,12 @@ class PlannedMigration:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a release will do to a target."""
+    """What a release will do to a target; `whole` says why every migration is one transaction, if so."""
 
     target: Target
     direction: Direction
     migrations: tuple[PlannedMigration, ...]
+    whole: str = ""
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -57,8 +57,9 @@ class Work:
 class Run:
     """One release, as its events tell it.
 
-    `migrations` are those in effect because of this release, in the order in which they were done;
-    `deferred` are contract steps that wait for finalize, each with the migration that it belongs to.
+    `migrations` are those in effect because of this release, in the order in which they were done; `done` are
+    the steps of those that were done step by step. `deferred` are contract steps that wait for finalize, each
+    with the migration that it belongs to. `rolls_back` names the finalized release that this one takes back.
     """
 
     release: str
@@ -69,11 +70,13 @@ class Run:
     tag: str
     planned: tuple[tuple[str, str], ...]
     migrations: tuple[tuple[str, str], ...] = ()
+    done: tuple[tuple[tuple[str, str], tuple[Step, ...]], ...] = ()
     work: Work | None = None
     deferred: tuple[tuple[tuple[str, str], Step], ...] = ()
     finalized_steps: frozenset[str] = frozenset()
     intended: Step | None = None
     tables: tuple[str, ...] = ()
+    rolls_back: str = ""
     blocked: tuple[Blocked, ...] = ()
     error: str = ""
 
@@ -117,6 +120,7 @@ def _start(event: Event) -> Run:
         tag=data["tag"],
         planned=tuple((app, name) for app, name in data["migrations"]),
         tables=tuple(data["tables"]),
+        rolls_back=data.get("rolls_back", ""),
     )
 
 
@@ -158,22 +162,35 @@ def _migration_done(run: Run, data: Mapping[str, Any]) -> Run:
     """Applied by a forward release, unapplied by a backward one, or the reverse while rolling back."""
     key = (data["migration"][0], data["migration"][1])
     backwards = bool(data["backwards"])
-    if backwards == (run.direction is Direction.BACKWARD):
-        return replace(run, work=None, migrations=(*run.migrations, key))
+    if backwards != (run.direction is Direction.BACKWARD):
+        return _without(run, key)
+    whole = bool(data.get("whole"))
+    steps = () if whole or run.work is None else ((key, run.work.steps),)
+    return replace(run, work=None, migrations=(*run.migrations, key), done=(*run.done, *steps))
+
+
+def _migration_reopened(run: Run, data: Mapping[str, Any]) -> Run:
+    """A migration that was done is in work again, to be taken back step by step."""
+    key = (data["migration"][0], data["migration"][1])
+    steps = dict(run.done)[key]
+    return replace(run, work=Work(migration=key, backwards=run.direction is Direction.BACKWARD, steps=steps))
+
+
+def _migration_undone(run: Run, data: Mapping[str, Any]) -> Run:
+    """A migration was taken back: as if it had not begun; when it was being unapplied it is in effect as before."""
+    key = (data["migration"][0], data["migration"][1])
+    against = run.work is not None and run.work.backwards != (run.direction is Direction.BACKWARD)
+    return replace(run, work=None) if against else _without(run, key)
+
+
+def _without(run: Run, key: tuple[str, str]) -> Run:
     return replace(
         run,
         work=None,
         migrations=tuple(m for m in run.migrations if m != key),
+        done=tuple((m, steps) for m, steps in run.done if m != key),
         deferred=tuple((m, step) for m, step in run.deferred if m != key),
     )
-
-
-def _migration_undone(run: Run, data: Mapping[str, Any]) -> Run:
-    """A failed or interrupted migration was taken back: as if it had not begun."""
-    key = (data["migration"][0], data["migration"][1])
-    if key in run.migrations:
-        return replace(run, work=None)
-    return replace(run, work=None, deferred=tuple((m, step) for m, step in run.deferred if m != key))
 
 
 def _opened(run: Run, data: Mapping[str, Any]) -> Run:
@@ -211,6 +228,7 @@ _FOLLOW = {
     EventKind.STEP_DEFERRED: _step_deferred,
     EventKind.ACT_UNDONE: _act_undone,
     EventKind.MIGRATION_DONE: _migration_done,
+    EventKind.MIGRATION_REOPENED: _migration_reopened,
     EventKind.MIGRATION_UNDONE: _migration_undone,
     EventKind.RELEASE_OPENED: _opened,
     EventKind.ROLLBACK_STARTED: _rollback_started,

@@ -61,7 +61,8 @@ def _read_union(choices: tuple[Any, ...], data: Any) -> Any:
         return None
     for choice in choices:
         if is_dataclass(choice):
-            names = {name for name, _ in _hints(choice)}
+            known: Any = choice
+            names = {name for name, _ in _hints(known)}
             if isinstance(data, Mapping) and set(data) == names:
                 return _read(choice, data)
         elif typing.get_origin(choice) is tuple and isinstance(data, list):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.db import connections
 from django.db.migrations.state import ProjectState
 
-from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
+from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson, SegueError
 from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction
@@ -22,8 +22,8 @@ from segue.session import Session
 class Order:
     """What to apply: the migrations in order, and how.
 
-    `resume` is the release of an interrupted run to go on with; `tables` are those to watch; a `fresh`
-    database and an engine without traffic finalize at once.
+    `resume` is the release of an interrupted run to go on with, `rolls_back` that of a finalized one to take
+    back; `tables` are those to watch; a `fresh` database and an engine without traffic finalize at once.
     """
 
     migrations: MigrationPlan
@@ -31,6 +31,7 @@ class Order:
     fresh: bool = False
     fake_initial: bool = False
     resume: Run | None = None
+    rolls_back: str = ""
 
 
 def apply(
@@ -69,6 +70,7 @@ def _start(session: Session, order: Order, backup: NoBackup) -> str:
         direction=Direction.BACKWARD if backwards else Direction.FORWARD,
         migrations=[(m.app_label, m.name) for m, _ in order.migrations],
         tables=order.tables,
+        rolls_back=order.rolls_back,
         tag=session.tag,
         by=session.by,
         no_backup=backup.reason,
@@ -90,15 +92,21 @@ def _close_after_failure(session: Session, release: str, error: BaseException) -
 def _failure(session: Session, release: str, error: BaseException) -> FailedAndUndone | Interrupted:
     run = session.journal.run(release)
     standing = ", ".join(f"{app}.{name}" for app, name in run.migrations)
-    stands = f"What had been applied before it stays: {standing}." if standing else "Nothing of it remains."
+    backwards = run.direction is Direction.BACKWARD
+    if standing:
+        stands = f"What had been {'unapplied' if backwards else 'applied'} before it stays so: {standing}."
+    else:
+        stands = "The database is as it was." if backwards else "Nothing of it remains."
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(
             f"Interrupted; the migration under way was taken back. {stands}",
             next_command="run the same command again to go on",
         )
-    what = str(error) or type(error).__name__
+    what = error.message if isinstance(error, SegueError) else str(error) or type(error).__name__
     failed = next((f"{a}.{n}" for a, n in run.planned if (a, n) not in run.migrations), "The migration")
     return FailedAndUndone(
-        f"{failed} failed and was taken back: {what}\n{stands}",
+        f"{failed} could not be unapplied and stays applied: {what}\n{stands}"
+        if backwards
+        else f"{failed} failed and was taken back: {what}\n{stands}",
         next_command="mend the cause and run the same command again; --traceback shows where it failed",
     )

@@ -21,14 +21,22 @@ from segue.session import Session
 def plan(session: Session, migrations: MigrationPlan) -> Plan:
     """Return what carrying out these migrations would do to the target as it is now."""
     backwards = bool(migrations) and migrations[0][1]
-    carrier = _PlanCarrier(session, fresh=history.is_fresh(session.engine.connection))
+    fresh = history.is_fresh(session.engine.connection)
+    carrier = _PlanCarrier(session, fresh=fresh)
     if migrations:
         _rehearse_states(session, migrations, carrier, backwards=backwards)
     return Plan(
         target=session.engine.target(),
         direction=Direction.BACKWARD if backwards else Direction.FORWARD,
         migrations=tuple(carrier.planned),
+        whole=_whole(session, fresh),
     )
+
+
+def _whole(session: Session, fresh: bool) -> str:
+    if not session.engine.online:
+        return "Each migration is one transaction; what it drops is archived first. Others who write wait for it."
+    return "The database is fresh: each migration is one transaction, as stock Django runs it." if fresh else ""
 
 
 def _rehearse_states(session: Session, migrations: MigrationPlan, carrier: _PlanCarrier, *, backwards: bool) -> None:
@@ -70,7 +78,10 @@ class _PlanCarrier:
 
         whole = executor.runs_whole(self._session, migration, fresh=self._fresh)
         if whole and (self._fresh or not self._session.engine.online):
-            steps += [_as_described(migration, index, op, backwards) for index, op in enumerate(migration.operations)]
+            described = [
+                _as_described(migration, index, op, backwards) for index, op in enumerate(migration.operations)
+            ]
+            steps += reversed(described) if backwards else described
             for _ in executor.walk(migration, state, backwards=backwards):
                 pass  # The walk itself moves the state on.
         else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.db.migrations.state import ProjectState
+from django.db.migrations import Migration
 
+from segue.core.change import Irreversible
 from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
 from segue.core.event import EventKind
 from segue.core.run import Run, State
@@ -14,55 +15,72 @@ from segue.history import Key, backwards_plan
 from segue.session import Session
 
 
-def rollback(
-    session: Session, run: Run, keys: Sequence[Key] | None = None, tables: tuple[str, ...] = ()
-) -> tuple[Run, ProjectState | None]:
+def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> Run:
     """Unapply the release's migrations, or only those in `keys`, newest first.
 
     Call it while holding the target, with a forward release that is open, being applied or being rolled
-    back. Returns the release and the state after it. Raises FailedAndUndone when a migration could not be
-    unapplied: it stays applied, and so do those before it.
+    back. What was done step by step is undone step by step, from the journal alone: the time does not depend on
+    rows, nor on how long Django takes to compute its states. What ran whole is unapplied by Django. Raises
+    FailedAndUndone or Interrupted when it stopped on the way; calling it again goes on.
     """
     if run.work is not None and not run.work.backwards:
-        _take_back_unfinished(session, run)
+        _take_back(session, run)
         run = session.journal.run(run.release)
     wanted = [key for key in run.migrations if keys is None or key in keys]
     plan = backwards_plan(session.migrator, wanted)
     if run.state is not State.ROLLING_BACK:
         session.journal.append(run.release, EventKind.ROLLBACK_STARTED, migrations=wanted)
     session.migrator.carrier = ReleaseCarrier(session, run.release, fresh=False, deferring=False)
-    state = None
-    with session.watching(tables or run.tables) as canary:
+    with session.watching(_tables(run)) as canary:
         try:
-            if plan:
-                state = session.migrator.migrate([], plan=plan)
+            for migration, _ in plan:
+                _unapply(session, run, migration)
         except NeedsPerson:
             raise
         except (Exception, KeyboardInterrupt) as error:
-            # Any code of a migration may raise anything; the carrier has taken back what was done of it.
-            session.journal.append(run.release, EventKind.RELEASE_OPENED, blocked=[], error=str(error))
-            raise _failure(error) from error
+            # Any code of a migration may raise anything; what it had done is journaled, so the next call goes on.
+            raise _failure(run, error) from error
     left = session.journal.run(run.release).migrations
     kind = EventKind.RELEASE_OPENED if left else EventKind.RELEASE_ROLLED_BACK
     session.journal.append(run.release, kind, blocked=canary.blocked())
-    return session.journal.run(run.release), state
+    return session.journal.run(run.release)
 
 
-def _take_back_unfinished(session: Session, run: Run) -> None:
+def _unapply(session: Session, run: Run, migration: Migration) -> None:
+    key = (migration.app_label, migration.name)
+    steps = dict(run.done).get(key)
+    if steps is None or any(isinstance(step.undo, Irreversible) for step in steps):
+        session.migrator.reload()
+        session.migrator.migrate([], plan=[(migration, True)])
+        return
+    session.migrator.progress("unapply_start", migration)
+    session.journal.append(run.release, EventKind.MIGRATION_REOPENED, migration=key)
+    take_back(session, run.release, migration, None)
+    session.migrator.progress("unapply_success", migration)
+
+
+def _tables(run: Run) -> tuple[str, ...]:
+    acts = [act for _, steps in run.done for s in steps if not isinstance(s.undo, Irreversible) for act in s.undo]
+    return tuple(dict.fromkeys([*run.tables, *(lock.table for act in acts for lock in act.locks)]))
+
+
+def _take_back(session: Session, run: Run) -> None:
+    """Take back what an interrupted run had done of one migration."""
     assert run.work is not None
-    graph = session.migrator.loader.graph
-    migration = graph.nodes.get(run.work.migration)
-    start = session.migrator.loader.project_state(run.work.migration, at_end=False) if migration else None
+    loader = session.migrator.loader
+    migration = loader.graph.nodes.get(run.work.migration)
+    needs_state = any(isinstance(step.undo, Irreversible) for step in run.work.steps)
+    start = loader.project_state(run.work.migration, at_end=False) if migration and needs_state else None
     take_back(session, run.release, migration, start)
 
 
-def _failure(error: BaseException) -> FailedAndUndone | Interrupted:
+def _failure(run: Run, error: BaseException) -> FailedAndUndone | Interrupted:
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(
-            "Interrupted; the migration that was being unapplied is as it was.",
+            f"Interrupted; release {run.release} is rolled back half way, and old and new code both still run.",
             next_command="segue rollback, to go on",
         )
     return FailedAndUndone(
-        f"The rollback failed, and the migration that was being unapplied is as it was: {error}",
-        next_command="mend the cause and run segue rollback again",
+        f"Rolling back release {run.release} stopped: {error}\nOld and new code both still run.",
+        next_command="mend the cause and run segue rollback again: it goes on where it stopped",
     )

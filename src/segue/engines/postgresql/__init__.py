@@ -27,6 +27,8 @@ from segue.engines.postgresql import activity, canary, catalog, editor, locks
 
 _PROGRESS_EVERY_SECONDS = 1.0
 _RETRY_PAUSE_SECONDS = 0.2
+# No SQLSTATE: libpq itself found the connection gone. Class 57P is the server going down, class 08 the connection.
+_LOST = frozenset({"", "57P01", "57P02", "57P03", "08003", "08006"})
 
 
 class PostgreSQL:
@@ -59,7 +61,11 @@ class PostgreSQL:
                 "Segue cannot migrate inside a transaction: its steps commit one by one.",
                 next_command="call it outside transaction.atomic() (in tests: TransactionTestCase)",
             )
-        with locks.sole_runner(self.connection, self._runner_wait, say) as still_held:
+        with (
+            _lost_translated(self.connection.alias),
+            locks.sole_runner(self.connection, self._runner_wait, say) as still_held,
+            _not_replaced(self.connection),
+        ):
             self._still_held = still_held
             yield
 
@@ -190,17 +196,45 @@ class PostgreSQL:
 def translated(alias: str) -> Iterator[None]:
     """Raise the database's errors as Segue's: a lost connection needs the next command, anything else failed."""
     try:
-        yield
+        with _lost_translated(alias):
+            yield
     except (OperationalError, InterfaceError) as error:
-        if locks.sqlstate(error) in {"", "57P01", "57P02", "57P03", "08003", "08006"}:
-            raise NeedsPerson(
-                f'The connection to database "{alias}" was lost: {_first_line(error)}. The journal knows every '
-                "step that was done; nothing is lost.",
-                next_command="run the same command again, and it goes on where it stopped; or segue rollback",
-            ) from error
         raise StepFailed(_first_line(error)) from error
     except DatabaseError as error:
         raise StepFailed(str(error).strip()) from error
+
+
+@contextmanager
+def _lost_translated(alias: str) -> Iterator[None]:
+    """Raise NeedsPerson for a lost connection; any other error passes as it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        if locks.sqlstate(error) not in _LOST:
+            raise
+        raise NeedsPerson(
+            f'The connection to database "{alias}" was lost: {_first_line(error)}. The journal knows every '
+            "step that was done; nothing is lost.",
+            next_command="run the same command again, and it goes on where it stopped; or segue rollback",
+        ) from error
+
+
+@contextmanager
+def _not_replaced(connection: Any) -> Iterator[None]:
+    """Keep Django from connecting anew for the block, because a new session would not hold the target.
+
+    Django does so by itself after it closed a lost connection; an undo or a journal row would then be written
+    although another run may have begun, or be told as done.
+    """
+
+    def refuse() -> None:
+        raise InterfaceError("the connection that held the database is closed")
+
+    connection.connect = refuse
+    try:
+        yield
+    finally:
+        del connection.connect
 
 
 def _first_line(error: BaseException) -> str:

@@ -222,7 +222,7 @@ def sole_runner(connection: BaseDatabaseWrapper, wait: timedelta, say: Say) -> I
         if time.monotonic() - began > wait.total_seconds():
             raise TargetHeld(
                 f"Another run holds this database: {holder}.",
-                next_command="wait for it (segue status shows it), or end it in its own terminal",
+                next_command="wait for it, or end it in its own terminal",
             )
         if not told:
             say(f"another run holds this database: {holder}; waiting up to {wait.total_seconds():.0f} s")
