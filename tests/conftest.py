@@ -15,7 +15,15 @@ django.setup()
 
 from tests.project import Project  # noqa: E402
 
+from segue.engines.postgresql import PostgreSQL, canary  # noqa: E402
 from segue.engines.postgresql.server import Server  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def unwatched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the canary's processes out but where a test is about them: they change nothing and take half a second."""
+    if "watched" not in request.keywords:
+        monkeypatch.setattr(PostgreSQL, "canary", lambda engine, _: canary.watching(engine.connect, ()))
 
 
 @pytest.fixture(scope="session")

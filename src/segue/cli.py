@@ -198,7 +198,7 @@ def _finalize(options: argparse.Namespace) -> int:
             _print(options, ["Nothing to do: no release is open."], render.nothing_json())
         else:
             lines = [line for run in runs for line in render.release_lines(run)]
-            _print(options, lines, render.release_json(runs[-1], session.timings, seconds))
+            _print(options, lines, render.releases_json(runs, session.timings, seconds))
     return 0
 
 

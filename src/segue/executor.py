@@ -277,15 +277,15 @@ class ReleaseCarrier:
         start = state.clone()
         try:
             state = self._stepwise(migration, state, backwards)
+            with transaction.atomic(using=self._session.engine.connection.alias):
+                history.record(self._recorder, migration, backwards=backwards)
+                self._append(EventKind.MIGRATION_DONE, migration=key, backwards=backwards)
         except NeedsPerson:
             raise
         except (Exception, KeyboardInterrupt) as error:
             # Whatever the migration's own code raises, what was done is taken back before anybody hears of it.
             self._take_back(migration, start, error)
             raise
-        with transaction.atomic(using=self._session.engine.connection.alias):
-            history.record(self._recorder, migration, backwards=backwards)
-            self._append(EventKind.MIGRATION_DONE, migration=key, backwards=backwards)
         self._work = None
         return state
 

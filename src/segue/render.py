@@ -134,6 +134,12 @@ def release_json(run: Run, timings: Sequence[Timing], seconds: float) -> dict[st
     }
 
 
+def releases_json(runs: Sequence[Run], timings: Sequence[Timing], seconds: float) -> dict[str, Any]:
+    """Several releases that one command ended: the newest, and every one's state and measurements."""
+    every = [{"release": r.release, "state": r.state.value, "blocked": to_json(r.blocked)} for r in runs]
+    return {**release_json(runs[-1], timings, seconds), "releases": every}
+
+
 def nothing_json() -> dict[str, Any]:
     """What a command prints that had nothing to do."""
     return {"schema_version": SCHEMA_VERSION, "release": None, "state": "nothing to do", "seconds": 0.0,

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections
+from django.db import OperationalError, connections
 
 from segue import conf
-from segue.core.errors import UsageError
+from segue.core.errors import SegueError, UsageError
 from segue.core.evidence import Connected, OldCode, Timing
 from segue.core.run import Run
 from segue.engines.base import Canary, Engine
@@ -99,6 +99,7 @@ def open_session(
         )
     settings = conf.read()
     connection: Any = connections[alias]
+    _require_answer(connection)
     store = ObjectStorage(settings.STORE) if settings.STORE else None
     return Session(
         engine=_engine(connection, settings),
@@ -107,6 +108,16 @@ def open_session(
         say=say,
         told=told,
     )
+
+
+def _require_answer(connection: Any) -> None:
+    try:
+        connection.ensure_connection()
+    except OperationalError as error:
+        raise SegueError(
+            f'Database "{connection.alias}" does not answer: {str(error).strip().splitlines()[0]}',
+            next_command="check that the server runs and that DATABASES is right, then run the same command again",
+        ) from error
 
 
 @contextmanager

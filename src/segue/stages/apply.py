@@ -83,14 +83,22 @@ def _close_after_failure(session: Session, release: str, error: BaseException) -
     if not connections[session.engine.connection.alias].is_usable():
         return  # The server is gone; the next command finds the release under way and settles it.
     run = session.journal.run(release)
+    if run.work is not None:
+        return  # Taking back was interrupted too; the next command goes on with it.
+    what = str(error) or type(error).__name__  # Ctrl-C has no text, and a release without an error has not failed.
     if run.migrations:
-        session.journal.append(release, EventKind.RELEASE_OPENED, blocked=[], error=str(error))
+        session.journal.append(release, EventKind.RELEASE_OPENED, blocked=[], error=what)
     else:
-        session.journal.append(release, EventKind.RELEASE_FAILED, error=str(error))
+        session.journal.append(release, EventKind.RELEASE_FAILED, error=what)
 
 
 def _failure(session: Session, release: str, error: BaseException) -> FailedAndUndone | Interrupted:
     run = session.journal.run(release)
+    if run.work is not None:
+        return Interrupted(
+            f"Interrupted while {'.'.join(run.work.migration)} was being taken back.",
+            next_command="segue rollback, which takes the rest back; or segue apply, which goes on",
+        )
     standing = ", ".join(f"{app}.{name}" for app, name in run.migrations)
     backwards = run.direction is Direction.BACKWARD
     if standing:

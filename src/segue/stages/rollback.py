@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from django.db.migrations import Migration
 
-from segue.core.change import Irreversible
+from segue.core.change import Cemetery, Irreversible
 from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
 from segue.core.event import EventKind
+from segue.core.plan import Step
 from segue.core.run import Run, State
 from segue.executor import ReleaseCarrier, take_back
 from segue.history import Key, backwards_plan
@@ -25,6 +26,7 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     """
     if run.work is not None and not run.work.backwards:
         _take_back(session, run)
+        session.migrator.reload()
         run = session.journal.run(run.release)
     wanted = [key for key in run.migrations if keys is None or key in keys]
     plan = backwards_plan(session.migrator, wanted)
@@ -38,6 +40,8 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
         except NeedsPerson:
             raise
         except (Exception, KeyboardInterrupt) as error:
+            if not session.engine.connection.is_usable():
+                raise  # The engine, which holds the target, says what a lost connection means.
             # Any code of a migration may raise anything; what it had done is journaled, so the next call goes on.
             raise _failure(run, error) from error
     left = session.journal.run(run.release).migrations
@@ -49,7 +53,7 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
 def _unapply(session: Session, run: Run, migration: Migration) -> None:
     key = (migration.app_label, migration.name)
     steps = dict(run.done).get(key)
-    if steps is None or any(isinstance(step.undo, Irreversible) for step in steps):
+    if steps is None or not _journal_suffices(steps, session.journal.cemetery()):
         session.migrator.reload()
         session.migrator.migrate([], plan=[(migration, True)])
         return
@@ -57,6 +61,20 @@ def _unapply(session: Session, run: Run, migration: Migration) -> None:
     session.journal.append(run.release, EventKind.MIGRATION_REOPENED, migration=key)
     take_back(session, run.release, migration, None)
     session.migrator.progress("unapply_success", migration)
+
+
+def _journal_suffices(steps: tuple[Step, ...], cemetery: Cemetery) -> bool:
+    """Whether undoing the steps as journaled leads back: each has an undo, and what it revives lies where it lay.
+
+    A release that buried something gave its name to something else; only a new translation sorts that out.
+    """
+    retired = cemetery.all()
+    for step in steps:
+        if isinstance(step.undo, Irreversible) or any(r.place for r in step.forward.retires):
+            return False
+        if any(r not in retired for act in step.undo for r in act.revives):
+            return False
+    return True
 
 
 def _tables(run: Run) -> tuple[str, ...]:

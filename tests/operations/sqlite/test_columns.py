@@ -172,9 +172,9 @@ def test_a_row_without_a_value_for_a_required_column_stops_the_rollback(shop: Sh
         shop.rollback()
 
     assert caught.value.message == (
-        "shop.0002_step failed and was taken back: shop_song.seconds takes no NULL and has no default, and 1 rows have "
-        "no value for it: they were written while it was away, or what it pointed at is gone. Give the field a "
-        "default in its migration, or settle these rows first.\nNothing of it remains."
+        "shop.0002_step could not be unapplied and stays applied: shop_song.seconds takes no NULL and has no "
+        "default, and 1 rows have no value for it: they were written while it was away, or what it pointed at is gone. Give the field a "
+        "default in its migration, or settle these rows first.\nThe database is as it was."
     )
     shop.write("DELETE FROM shop_song WHERE id = 2")
     shop.rollback()
@@ -203,6 +203,6 @@ def test_an_archive_that_somebody_dropped_stops_the_rollback(songs: Shop) -> Non
         songs.rollback()
 
     assert caught.value.message == (
-        'shop.0002_step failed and was taken back: The table "segue_archive_3", where the values of shop_song.plays '
-        "were archived, is gone.\nNothing of it remains."
+        'shop.0002_step could not be unapplied and stays applied: The table "segue_archive_3", where the values of '
+        "shop_song.plays were archived, is gone.\nThe database is as it was."
     )

@@ -162,6 +162,8 @@ class StepEditor(DatabaseSchemaEditor):
                 (Act(retires=(Retired(kind=Kind.TABLE, table=table, name=table, definition=definition),)),),
             )
         else:
+            if retired.place:
+                self._bury_what_is_in_the_way(Kind.TABLE, table, table)
             self._revive_table(retired, already_deferred)
         for implicit in implicit_tables:
             self.create_model(implicit)
@@ -186,7 +188,7 @@ class StepEditor(DatabaseSchemaEditor):
         name = strip_quotes(str(statement.parts["name"]))
         buried = f'"{retired.place}"."{name}"'
         # In a run the table has its own place again by now; in a plan it still lies where it was buried.
-        return self._catalog.index_table(name) == retired.table or (
+        return self._is_index_of(retired.table, name) or (
             bool(retired.place) and bool(self._catalog.index_table(buried))
         )
 
@@ -235,6 +237,8 @@ class StepEditor(DatabaseSchemaEditor):
         statements = tuple(draft.statements)
         retired = self._retired(Kind.COLUMN, table, column, self._definition(model, field))
         if retired is not None:
+            if retired.place:
+                self._bury_what_is_in_the_way(Kind.COLUMN, table, column)
             self._forget_indexes_of_revived_column(table, already_deferred)
             return self._revive_column(model, field, retired)
         self._bury_what_is_in_the_way(Kind.COLUMN, table, column)
@@ -337,8 +341,12 @@ class StepEditor(DatabaseSchemaEditor):
         """A column that was retired where it stands kept its indexes; they need not be made again."""
         for statement in self.deferred_sql[already_deferred:]:
             is_index = isinstance(statement, Statement) and statement.template == self.sql_create_index
-            if is_index and self._catalog.index_table(strip_quotes(str(statement.parts["name"]))) == table:
+            if is_index and self._is_index_of(table, strip_quotes(str(statement.parts["name"]))):
                 self.deferred_sql.remove(statement)
+
+    def _is_index_of(self, table: str, name: str) -> bool:
+        """Whether a valid index of that name is the table's; PostgreSQL keeps 63 bytes of a table's name."""
+        return self._catalog.index_table(name) == retire.shorten(table)
 
     def _tighten(self, table: str, column: str, default: str) -> None:
         if default:
@@ -506,7 +514,8 @@ class StepEditor(DatabaseSchemaEditor):
 
     def _create_fk_sql(self, model: Any, field: Any, suffix: str) -> Statement:
         """Build stock's statement, and keep with it what it leaves out: what deleting the parent should do."""
-        statement: Statement = super()._create_fk_sql(model, field, suffix)
+        stock: Any = super()
+        statement: Statement = stock._create_fk_sql(model, field, suffix)
         statement.parts["on_delete_in_django"] = field.remote_field.on_delete
         return statement
 
@@ -558,23 +567,15 @@ class StepEditor(DatabaseSchemaEditor):
             )
 
     def _attach_keys(self, keys: list[ForeignKey]) -> None:
-        for key in keys:
-            self._emit(
-                f"foreign key {key.table}.{key.name}",
-                f"attach foreign key {key.table}.{key.columns[0]} to {key.to_table}",
-                retire.attach(key, self.quote_name)[0],
-                (retire.detach(key, self.quote_name),),
-                note=_ON_DELETE_NOTE if key.while_open else "",
-            )
-        orphans = [s for key in keys for s in self._quarantine(key)]
-        if orphans:
-            self._emit(
-                "quarantine",
-                f"put orphans of {', '.join(dict.fromkeys(key.table for key in keys))} into quarantine",
-                Act(statements=tuple(orphans)),
-                (),
-                phase=Phase.VALIDATE,
-            )
+        """Attach what holds rows to tables in use, settle what lost its parent, then attach revived tables to
+        each other: a key that cascades must not take rows along that quarantine is about to keep.
+        """
+        revived = {key.table for key in keys}
+        inner = [key for key in keys if key.to_table in revived]
+        self._attach([key for key in keys if key not in inner])
+        self._settle_orphans("quarantine", keys)
+        self._attach(inner)
+        self._settle_orphans("quarantine late", inner)
         for key in keys:
             self._emit(
                 f"validate {key.table}.{key.name}",
@@ -584,6 +585,26 @@ class StepEditor(DatabaseSchemaEditor):
                 phase=Phase.VALIDATE,
             )
             self._exchange_at_finalize(key)
+
+    def _attach(self, keys: list[ForeignKey]) -> None:
+        for key in keys:
+            self._emit(
+                f"foreign key {key.table}.{key.name}",
+                f"attach foreign key {key.table}.{key.columns[0]} to {key.to_table}",
+                retire.attach(key, self.quote_name)[0],
+                (retire.detach(key, self.quote_name),),
+                note=_ON_DELETE_NOTE if key.while_open else "",
+            )
+
+    def _settle_orphans(self, slug: str, keys: list[ForeignKey]) -> None:
+        if keys:
+            self._emit(
+                slug,
+                f"put orphans of {', '.join(dict.fromkeys(key.table for key in keys))} into quarantine",
+                Act(statements=(retire.until_settled(tuple(s for key in keys for s in self._quarantine(key))),)),
+                (),
+                phase=Phase.VALIDATE,
+            )
 
     def _quarantine(self, key: ForeignKey) -> tuple[str, ...]:
         facts = self._catalog.column(key.table, key.columns[0])
@@ -607,7 +628,14 @@ class StepEditor(DatabaseSchemaEditor):
         """The column as Django would make it without its one-off default: what a revival compares."""
         definition, params = self.column_sql(model, field, include_default=False)
         check = field.db_parameters(connection=self.connection)["check"]
-        return self._complete(definition, params or None) + (f" CHECK ({check})" if check else "")
+        target = field.target_field if field.remote_field and field.db_constraint else None
+        return " ".join(
+            [
+                self._complete(definition, params or None),
+                *([f"CHECK ({check})"] if check else []),
+                *([f"REFERENCES {target.model._meta.db_table} ({target.column})"] if target else []),
+            ]
+        )
 
     def _default_literal(self, field: Any) -> str:
         value = self.effective_default(field)
@@ -620,8 +648,13 @@ class StepEditor(DatabaseSchemaEditor):
             f"detach foreign key {key.table}.{key.name}",
             f"detach foreign key {key.table}.{key.columns[0]} from {key.to_table}",
             retire.detach(key, self.quote_name),
-            retire.attach(key, self.quote_name),
+            self._attached_again(key),
         )
+
+    def _attached_again(self, key: ForeignKey) -> tuple[Act, ...]:
+        """Undo a detachment: enforce the key, put aside the rows whose parent went away meanwhile, prove it."""
+        enforce, prove = retire.attach(key, self.quote_name)
+        return (enforce, Act(statements=(retire.until_settled(self._quarantine(key)),)), prove)
 
     def _bury_what_is_in_the_way(self, kind: Kind, table: str, name: str) -> None:
         """A retired object of another shape keeps its values under another name."""

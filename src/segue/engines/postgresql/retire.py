@@ -87,7 +87,7 @@ def relax(table: str, name: str, facts: Column, default: str, quote: Quote) -> t
         )
     return (
         Act(statements=(f"{alter} DROP NOT NULL",), locks=locks),
-        tighten(table, name, quote),
+        tighten_where_possible(table, name, quote),
     )
 
 
@@ -113,6 +113,31 @@ def tighten(table: str, name: str, quote: Quote) -> tuple[Act, ...]:
             locks=exclusive(table),
         ),
     )
+
+
+def tighten_where_possible(table: str, name: str, quote: Quote) -> tuple[Act, ...]:
+    """Make a column NOT NULL again on the way back, unless a row has been written without a value meanwhile.
+
+    Such a row stays, and the column stays nullable: a rollback must not stop half way for it.
+    """
+    enforce, prove, settle = tighten(table, name, quote)
+    alter, check = f"ALTER TABLE {quote(table)}", quote(shorten(f"{name}_segue_not_null"))
+    give_up = f"EXCEPTION WHEN check_violation THEN {alter} DROP CONSTRAINT {check}"
+    proved = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = {_literal(quote(table))}::regclass AND conname = "
+    proved += f"{_literal(shorten(f'{name}_segue_not_null'))} AND convalidated)"
+    return (
+        enforce,
+        replace(prove, statements=(_block(f"{prove.statements[0]}; {give_up}"),)),
+        replace(settle, statements=(_block(f"IF {proved} THEN {'; '.join(settle.statements)}; END IF"),)),
+    )
+
+
+def _block(body: str) -> str:
+    return f"DO $segue$ BEGIN {body}; END $segue$"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def bury_column(retired: Retired, grave: str, quote: Quote) -> Act:
@@ -158,8 +183,7 @@ def quarantine(key: ForeignKey, nullable: bool, release: str, literal: Quote, qu
     """Return statements that move the rows whose parent is gone into quarantine.
 
     A row whose reference may be NULL stays and loses only the reference; another leaves the table. Either
-    way its whole image is kept. Run them parents first and in one transaction: Django's foreign keys are
-    checked when it commits.
+    way its whole image is kept. A key that cascades must not be attached yet to a table that rows leave here.
     """
     child, column = quote(key.table), quote(key.columns[0])
     orphaned = (
@@ -175,6 +199,15 @@ def quarantine(key: ForeignKey, nullable: bool, release: str, literal: Quote, qu
             f"UPDATE {child} c SET {column} = NULL WHERE {orphaned}",
         )
     return (f"WITH c AS (DELETE FROM {child} c WHERE {orphaned} RETURNING c.*) {into}{values} FROM c",)
+
+
+def until_settled(statements: tuple[str, ...]) -> str:
+    """Return one statement that repeats these until none finds a row: what leaves may have had rows of its own."""
+    counted = " ".join(f"{statement}; GET DIAGNOSTICS n = ROW_COUNT; moved := moved + n;" for statement in statements)
+    return (
+        f"DO $segue$ DECLARE n bigint; moved bigint; BEGIN LOOP moved := 0; {counted} "
+        "EXIT WHEN moved = 0; END LOOP; END $segue$"
+    )
 
 
 def shorten(name: str) -> str:
