@@ -13,10 +13,9 @@ import pytest
 
 django.setup()
 
-from tests.project import Project  # noqa: E402
-
 from segue.engines.postgresql import PostgreSQL, canary  # noqa: E402
 from segue.engines.postgresql.server import Server  # noqa: E402
+from tests.project import Project  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

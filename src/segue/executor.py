@@ -271,11 +271,11 @@ class ReleaseCarrier:
         if runs_whole(self._session, migration, fresh=self._fresh):
             return self._whole(migration, state, backwards)
         key = (migration.app_label, migration.name)
-        if self._work is None or self._work.migration != key:
-            self._work = Work(migration=key, backwards=backwards)
-            self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards)
         start = state.clone()
         try:
+            if self._work is None or self._work.migration != key:
+                self._work = Work(migration=key, backwards=backwards)
+                self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards)
             state = self._stepwise(migration, state, backwards)
             with transaction.atomic(using=self._session.engine.connection.alias):
                 history.record(self._recorder, migration, backwards=backwards)

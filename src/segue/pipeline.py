@@ -125,7 +125,12 @@ def _holding(session: Session, *, settling: bool = True) -> Iterator[None]:
 
 def _settle(session: Session) -> None:
     run = session.journal.under_way()
-    if run is None or (run.state is State.APPLYING and run.direction is Direction.FORWARD):
+    if run is None:
+        return
+    if run.state is State.APPLYING and run.direction is Direction.FORWARD:
+        if run.work is not None and run.work.acts_left:
+            # Half of the migration is retired already: it must be wholly so before it can be revived.
+            rollback_stage.take_back_unfinished(session, run)
         return
     session.say(f"release {run.release} was interrupted while {run.state}; that is completed first")
     if run.state is State.APPLYING:
@@ -151,7 +156,9 @@ def _take_release_back(session: Session, error: FailedAndUndone | Interrupted) -
     open_runs = session.journal.open_runs()
     if open_runs and open_runs[-1].error and open_runs[-1].direction is Direction.FORWARD:
         run = rollback_stage.rollback(session, open_runs[-1])
-        error.message += f"\nRelease {run.release} was taken back whole."
+        # The last line said what stays; nothing does.
+        what = error.message.rsplit("\n", 1)[0]
+        error.message = f"{what}\nRelease {run.release} was taken back whole."
 
 
 # Carrying out

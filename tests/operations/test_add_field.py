@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from django.db import migrations, models
-from tests.project import Project
 
 from segue.core.run import State
+from tests.project import Project
 
 BOOK = migrations.CreateModel(
     "Book", [("id", models.BigAutoField(primary_key=True)), ("title", models.CharField(max_length=50))]
@@ -52,3 +52,22 @@ def test_values_of_new_code_survive_rollback_and_apply(project: Project) -> None
         ("hindi", "hi"),
         ("meanwhile", "en"),
     ]
+
+
+def test_a_name_that_one_release_uses_twice_survives_rollback_and_apply(project: Project) -> None:
+    project.live(project.migration(BOOK))
+    project.migration(
+        migrations.AddField("book", "language", models.CharField(max_length=10, default="en", db_index=True)),
+        migrations.RemoveField("book", "language"),
+        migrations.AddField("book", "language", models.IntegerField(default=7, db_index=True)),
+    )
+
+    project.apply()
+    project.model("Book").objects.create(title="hindi", language=9)
+    project.rollback()
+    project.apply()
+    project.finalize()
+
+    assert project.sql("SELECT title, language FROM shop_book") == [("hindi", 9)]
+    project.stock()
+    assert project.differences() == []

@@ -107,7 +107,7 @@ def _failure(session: Session, release: str, error: BaseException) -> FailedAndU
         stands = "The database is as it was." if backwards else "Nothing of it remains."
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(
-            f"Interrupted; the migration under way was taken back. {stands}",
+            f"Interrupted; the migration under way was taken back.\n{stands}",
             next_command="run the same command again to go on",
         )
     what = error.message if isinstance(error, SegueError) else str(error) or type(error).__name__

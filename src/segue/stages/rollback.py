@@ -25,8 +25,7 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     FailedAndUndone or Interrupted when it stopped on the way; calling it again goes on.
     """
     if run.work is not None and not run.work.backwards:
-        _take_back(session, run)
-        session.migrator.reload()
+        take_back_unfinished(session, run)
         run = session.journal.run(run.release)
     wanted = [key for key in run.migrations if keys is None or key in keys]
     plan = backwards_plan(session.migrator, wanted)
@@ -82,14 +81,15 @@ def _tables(run: Run) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*run.tables, *(lock.table for act in acts for lock in act.locks)]))
 
 
-def _take_back(session: Session, run: Run) -> None:
-    """Take back what an interrupted run had done of one migration."""
+def take_back_unfinished(session: Session, run: Run) -> None:
+    """Take back what an interrupted run had done of one migration, or finish taking it back."""
     assert run.work is not None
     loader = session.migrator.loader
     migration = loader.graph.nodes.get(run.work.migration)
     needs_state = any(isinstance(step.undo, Irreversible) for step in run.work.steps)
     start = loader.project_state(run.work.migration, at_end=False) if migration and needs_state else None
     take_back(session, run.release, migration, start)
+    session.migrator.reload()
 
 
 def _failure(run: Run, error: BaseException) -> FailedAndUndone | Interrupted:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.db import migrations, models
-from tests.operations.sqlite.shop import Shop
 
 from segue.core.errors import FailedAndUndone
 from segue.core.run import State
+from tests.operations.sqlite.shop import Shop
 
 SONG = (
     migrations.CreateModel(
@@ -173,8 +173,8 @@ def test_a_row_without_a_value_for_a_required_column_stops_the_rollback(shop: Sh
 
     assert caught.value.message == (
         "shop.0002_step could not be unapplied and stays applied: shop_song.seconds takes no NULL and has no "
-        "default, and 1 rows have no value for it: they were written while it was away, or what it pointed at is gone. Give the field a "
-        "default in its migration, or settle these rows first.\nThe database is as it was."
+        "default, and 1 rows have no value for it: they were written while it was away, or what it pointed at is "
+        "gone. Give the field a default in its migration, or settle these rows first.\nThe database is as it was."
     )
     shop.write("DELETE FROM shop_song WHERE id = 2")
     shop.rollback()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from django.db import migrations, models
 from django.db.models import CASCADE
-from tests.operations.sqlite.shop import Shop, die_once
 
 from segue.core.errors import FailedAndUndone
 from segue.core.run import State
+from tests.operations.sqlite.shop import Shop, die_once
 
 CREATE = (
     migrations.CreateModel(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import migrations, models
 from django.db.models import CASCADE
+
 from tests.operations.sqlite.shop import Shop
 
 

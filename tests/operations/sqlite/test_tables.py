@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from django.db import migrations, models
 from django.db.models import CASCADE, PROTECT
+
 from tests.operations.sqlite.shop import Shop
 
 TABLES = (

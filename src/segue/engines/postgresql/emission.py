@@ -1,0 +1,132 @@
+"""Steps in place of statements: the ground that every verb of the step editor stands on.
+
+Owns how a step gets its id, and what becomes of statements that Django's own editor executes. Knows no verb.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.backends.ddl_references import Statement
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor
+
+from segue.core.change import Act, Cemetery, Irreversible, Kind, Retired
+from segue.core.plan import Phase, Step
+from segue.engines.base import Emit
+from segue.engines.postgresql import retire
+from segue.engines.postgresql.catalog import Catalog
+
+STOCK = Irreversible(reason="it runs as stock Django runs it")
+CONTRACT = Irreversible(reason="finalize only goes forward")
+
+
+@dataclass
+class Draft:
+    """The statements that one verb of the stock editor has produced so far."""
+
+    model: Any
+    verb: str
+    statements: list[str] = field(default_factory=list)
+
+
+class StepEmitter(DatabaseSchemaEditor):
+    """A schema editor that keeps what it would execute and emits it as steps.
+
+    `prefix` begins every step's id, `new_tables` are those that this release has made and nobody uses yet.
+    """
+
+    def __init__(
+        self,
+        connection: Any,
+        *,
+        emit: Emit,
+        prefix: str,
+        release: str,
+        cemetery: Cemetery,
+        new_tables: set[str],
+    ) -> None:
+        super().__init__(connection, atomic=False)
+        self._emit_step = emit
+        self.prefix = prefix
+        self._release = release
+        self._cemetery = cemetery
+        self._new = new_tables
+        self._catalog = Catalog(connection.cursor, self.quote_name)
+        self._drafts: list[Draft] = []
+        self._ids: Counter[str] = Counter()
+        self._implicit_tables: list[Any] | None = None
+
+    def _emit(self, slug: str, title: str, forward: Act, undo: tuple[Act, ...] | Irreversible, **more: Any) -> None:
+        if self._drafts:
+            self._emit_draft(self._drafts[-1])  # what the verb around this one did before it comes first
+        self._ids[slug] += 1
+        nth = f" #{self._ids[slug]}" if self._ids[slug] > 1 else ""
+        more.setdefault("phase", Phase.EXPAND)
+        step = Step(id=f"{self.prefix}:{slug}{nth}", title=title, forward=forward, undo=undo, **more)
+        if step.phase is not Phase.CONTRACT:
+            self._cemetery.follow(forward)
+        self._emit_step(step)
+
+    def execute(self, sql: Any, params: Any = ()) -> None:
+        """Keep a statement for the verb's step; outside a verb it is a step of its own, as stock runs it."""
+        text = self._complete(sql, params)
+        if self._drafts:
+            self._drafts[-1].statements.append(text)
+        else:
+            self._emit("sql", first_line(text), Act(statements=(text,)), STOCK, online=False)
+
+    def _complete(self, sql: Any, params: Any) -> str:
+        if params is None:
+            return str(sql)
+        return str(self.connection.ops.compose_sql(str(sql), params))
+
+    @contextmanager
+    def _drafting(self, model: Any, verb: str) -> Iterator[Draft]:
+        """Collect what the stock editor executes for one verb."""
+        draft = Draft(model=model, verb=verb)
+        self._drafts.append(draft)
+        try:
+            yield draft
+        finally:
+            self._drafts.pop()
+
+    def _emit_draft(self, draft: Draft) -> None:
+        """Emit what a verb has collected so far as stock would run it."""
+        statements, draft.statements = tuple(draft.statements), []
+        if statements:
+            table = draft.model._meta.db_table
+            new = table in self._new
+            self._emit(
+                f"{draft.verb} {table}",
+                f"{draft.verb.replace('_', ' ')} on {table}",
+                Act(statements=statements, locks=() if new else retire.exclusive(table)),
+                STOCK,
+                online=new,
+            )
+
+    def _as_stock(self, model: Any, verb: str, *args: Any) -> None:
+        with self._drafting(model, verb) as draft:
+            getattr(super(), verb)(model, *args)
+            self._emit_draft(draft)
+
+    def _retired(self, kind: Kind, table: str, name: str, definition: str) -> Retired | None:
+        return next((r for r in self._cemetery.find(kind, table, name) if r.definition == definition), None)
+
+    def _grave(self) -> str:
+        return f"{self._release}_{len(self._cemetery.all())}"
+
+    def _schema(self) -> str:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT current_schema()")
+            return str(cursor.fetchall()[0][0])
+
+    def _forget_deferred(self, about: Any) -> None:
+        self.deferred_sql = [s for s in self.deferred_sql if not (isinstance(s, Statement) and about(s))]
+
+
+def first_line(text: str) -> str:
+    return " ".join(text.split())[:100]
