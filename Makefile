@@ -10,11 +10,11 @@ demo: $(VENV)/demo.installed
 	@$(BIN)/segue demo $(ARGS)
 
 test: $(VENV)/test.installed
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slow" $(ARGS)
 	cd backend && ../$(BIN)/python manage.py test --verbosity 1
 
 test-all: $(VENV)/test.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 	cd backend && ../$(BIN)/python manage.py test --verbosity 1
 
 lint: $(VENV)/lint.installed
