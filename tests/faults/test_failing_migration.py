@@ -118,7 +118,8 @@ def test_control_c_in_apply_takes_the_whole_release_back(shop: Shop) -> None:
         ended = child.run(*matrix.APPLY, strike=strike)
         told = re.search(
             r"segue apply: Interrupted; the migration under way was taken back\.\n"
-            r"(Nothing of it remains\.|Release \S+ was taken back whole\.)\nNext: run the same command again to go on\n$",
+            r"(Nothing of it remains\.|Release \S+ was taken back whole\.)\n"
+            r"Next: run the same command again to go on\n$",
             ended.output,
         )
         if ended.status != 130 or not told:
