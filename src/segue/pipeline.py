@@ -184,7 +184,7 @@ def _carry(
     if backwards:
         results, migrations = _roll_back_open(session, migrations)
         unfinished = None
-    fresh = history.is_fresh(session.engine.connection)
+    fresh = session.fresh
     planned = plan_stage.plan(session, migrations) if migrations and session.engine.online and not fresh else None
     tables = planned.tables if planned else ()
     if unfinished is not None:
@@ -263,6 +263,11 @@ def _newest_standing(session: Session) -> Run:
     if not runs:
         raise UsageError(
             f'There is no release on "{session.engine.target().alias}" to roll back.',
+            next_command="manage.py migrate APP MIGRATION, to go back to a migration by name",
+        )
+    if runs[-1].fresh and runs[-1].state is State.FINALIZED:
+        raise UsageError(
+            f"The newest release, {runs[-1].release}, made this database from nothing: there is nothing to go back to.",
             next_command="manage.py migrate APP MIGRATION, to go back to a migration by name",
         )
     if runs[-1].state is State.FINALIZING:

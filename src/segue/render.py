@@ -12,6 +12,7 @@ from segue.core.run import Run, State
 from segue.core.values import to_json
 
 SCHEMA_VERSION = 1
+_MOST_NAMES = 4
 
 
 def target_line(target: Target) -> str:
@@ -97,7 +98,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 def release_lines(run: Run) -> list[str]:
     """A release in a few lines: its state, what was measured, and the next command."""
     verb = "unapplied" if run.direction is Direction.BACKWARD else "applied"
-    did = f" It {verb} {', '.join('.'.join(key) for key in run.migrations)}." if run.migrations else ""
+    did = f" It {verb} {_names(run.migrations)}." if run.migrations else ""
     back = f" It takes release {run.rolls_back} back." if run.rolls_back else ""
     lines = [f"Release {run.release} is {run.state}.{did}{back}"]
     lines += [_blocked_line(blocked) for blocked in run.blocked]
@@ -110,6 +111,11 @@ def release_lines(run: Run) -> list[str]:
             f"Old and new code both run. Next: segue finalize, when old code is gone ({left} to go); or {back}."
         )
     return lines
+
+
+def _names(keys: Sequence[tuple[str, str]]) -> str:
+    names = [".".join(key) for key in keys[:_MOST_NAMES]]
+    return ", ".join(names) + (f" and {len(keys) - _MOST_NAMES} more" if len(keys) > _MOST_NAMES else "")
 
 
 def _blocked_line(blocked: Blocked) -> str:

@@ -16,9 +16,9 @@ from django.db import OperationalError, connections
 from segue import conf
 from segue.core.errors import SegueError, UsageError
 from segue.core.evidence import Connected, OldCode, Timing
-from segue.core.run import Run
+from segue.core.run import Run, State
 from segue.engines.base import Canary, Engine
-from segue.history import Migrator, installed_migrations, release_tag
+from segue.history import Migrator, installed_migrations, is_fresh, release_tag
 from segue.journal import Journal
 from segue.storage import ObjectStorage
 
@@ -48,6 +48,15 @@ class Session:
         self.timings[first:] = [
             replace(t, longest_ms=canary.longest_ms(t.began_at, t.began_at + t.seconds)) for t in self.timings[first:]
         ]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody can have used the database: nothing is recorded, and no release ever stood.
+
+        A database whose migrations were all unapplied is not fresh: what they had made lies retired in it.
+        """
+        ended = {State.APPLYING, State.FAILED}
+        return is_fresh(self.engine.connection) and all(r.fresh and r.state in ended for r in self.journal.runs())
 
     @property
     def tag(self) -> str:

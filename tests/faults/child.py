@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from django.db import connections, transaction
 
@@ -51,9 +51,12 @@ class Ended:
 class Command:
     """One running command; `wait` must be called, which reaps it."""
 
+    running: ClassVar[list[Command]] = []
+
     def __init__(self, pid: int, log: Path) -> None:
         self.pid = pid
         self._log = log
+        self.running.append(self)
 
     @property
     def output(self) -> str:
@@ -84,17 +87,24 @@ class Command:
             status.extend([how] * (pid != 0))
             return pid != 0
 
-        try:
-            _until(ended, lambda: f"the command did not end:\n{self.output}")
-        except AssertionError:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            raise
+        _until(ended, lambda: f"the command did not end:\n{self.output}")
         output = self.output
-        self._log.unlink()
+        self._forget()
         if os.WIFSIGNALED(status[0]):
             return Ended(status=None, signal=os.WTERMSIG(status[0]), output=output)
         return Ended(status=os.WEXITSTATUS(status[0]), signal=None, output=output)
+
+    def _forget(self) -> None:
+        self.running.remove(self)
+        self._log.unlink()
+
+
+def end_all() -> None:
+    """Kill what a failed test has left running, or standing still."""
+    for command in list(Command.running):
+        os.kill(command.pid, signal.SIGKILL)
+        os.waitpid(command.pid, 0)
+        command._forget()
 
 
 def start(*arguments: str, strike: Strike | None = None) -> Command:

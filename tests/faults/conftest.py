@@ -9,6 +9,7 @@ import pytest
 
 from segue.engines.postgresql import PostgreSQL, canary
 from segue.engines.postgresql.server import Server
+from tests.faults import child
 from tests.faults.shop import Shop
 from tests.project import Project
 
@@ -17,6 +18,13 @@ from tests.project import Project
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the canary's processes out: they measure and change nothing, and hundreds of them take minutes."""
     monkeypatch.setattr(PostgreSQL, "canary", lambda engine, _: canary.watching(engine.connect, ()))
+
+
+@pytest.fixture(autouse=True)
+def no_command_left() -> Iterator[None]:
+    """Kill the commands that a failed test has left behind."""
+    yield
+    child.end_all()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Iterable, Sequence
 
 from segue.core.event import EventKind
 from tests.faults import child, matrix
@@ -23,12 +24,12 @@ _LOST = re.compile(
 )
 
 
-def all_stops(kinds: list[str]) -> list[Strike]:
-    """Return a standstill on both sides of each event."""
-    return [Strike(event=s.event, when=s.when, signal=signal.SIGSTOP) for s in matrix.every_strike(kinds)]
+def stops(strikes: Iterable[Strike]) -> list[Strike]:
+    """Return a standstill in place of each kill."""
+    return [Strike(event=s.event, when=s.when, signal=signal.SIGSTOP) for s in strikes]
 
 
-def some_stops(kinds: list[str]) -> list[Strike]:
+def some_stops(kinds: Sequence[str]) -> list[Strike]:
     """Return a standstill for each kind of event, before the first of its kind and after the last.
 
     The first stands before any event: apply may follow it, but rollback would take the release before it back.

@@ -45,7 +45,7 @@ def test_a_connection_that_is_cut_between_the_steps_of_apply(shop: Shop) -> None
 
 @pytest.mark.slow
 def test_a_connection_that_is_cut_anywhere_in_apply(shop: Shop) -> None:
-    strikes = standstill.all_stops(matrix.kinds_of_events(shop, *matrix.APPLY))[1:-1]
+    strikes = standstill.stops(matrix.every_strike(matrix.kinds_of_events(shop, *matrix.APPLY)))[1:-1]
 
     found = cut(shop, matrix.APPLY, strikes, matrix.apply_and_finalize)
 
@@ -57,7 +57,7 @@ def test_a_connection_that_is_cut_anywhere_in_rollback(shop: Shop) -> None:
     shop.project.apply()
     shop.write_as_new_code()
     shop.prepare()
-    strikes = standstill.all_stops(matrix.kinds_of_events(shop, *matrix.ROLLBACK))[:-1]
+    strikes = standstill.stops(matrix.every_strike(matrix.kinds_of_events(shop, *matrix.ROLLBACK)))[:-1]
 
     found = cut(shop, matrix.ROLLBACK, strikes, matrix.roll_back_and_apply)
 
@@ -69,7 +69,7 @@ def test_a_connection_that_is_cut_anywhere_in_finalize(shop: Shop) -> None:
     shop.project.apply()
     shop.write_as_new_code()
     shop.prepare()
-    strikes = standstill.all_stops(matrix.kinds_of_events(shop, *matrix.FINALIZE))[:-1]
+    strikes = standstill.stops(matrix.every_strike(matrix.kinds_of_events(shop, *matrix.FINALIZE)))[:-1]
 
     found = cut(shop, matrix.FINALIZE, strikes, matrix.finalize)
 

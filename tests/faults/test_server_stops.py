@@ -78,25 +78,27 @@ def test_a_server_that_stops_between_the_steps_of_rollback(fragile: Shop) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("then", [matrix.apply_and_finalize, matrix.roll_back_and_apply])
-def test_a_server_that_stops_anywhere_in_apply(fragile: Shop, then: matrix.Next) -> None:
+@pytest.mark.parametrize(("part", "then"), [(0, matrix.apply_and_finalize), (1, matrix.roll_back_and_apply)])
+def test_a_server_that_stops_anywhere_in_apply(fragile: Shop, part: int, then: matrix.Next) -> None:
     kinds = matrix.kinds_of_events(fragile, *matrix.APPLY)
+    strikes = standstill.stops(matrix.a_share(kinds, part=part))
 
-    found = stopped_between_steps(fragile, matrix.APPLY, standstill.all_stops(kinds)[1:-1], then)
+    found = stopped_between_steps(fragile, matrix.APPLY, strikes[1:-1], then)
 
     assert kinds[-1] == EventKind.RELEASE_OPENED
     assert found == [], "\n=====".join(found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("then", [matrix.roll_back_and_apply, matrix.apply_and_finalize])
-def test_a_server_that_stops_anywhere_in_rollback(fragile: Shop, then: matrix.Next) -> None:
+@pytest.mark.parametrize(("part", "then"), [(0, matrix.apply_and_finalize), (1, matrix.roll_back_and_apply)])
+def test_a_server_that_stops_anywhere_in_rollback(fragile: Shop, part: int, then: matrix.Next) -> None:
     fragile.project.apply()
     fragile.write_as_new_code()
     fragile.prepare()
     kinds = matrix.kinds_of_events(fragile, *matrix.ROLLBACK)
+    strikes = standstill.stops(matrix.a_share(kinds, part=part))
 
-    found = stopped_between_steps(fragile, matrix.ROLLBACK, standstill.all_stops(kinds)[:-1], then)
+    found = stopped_between_steps(fragile, matrix.ROLLBACK, strikes[:-1], then)
 
     assert kinds[-1] == EventKind.RELEASE_ROLLED_BACK
     assert found == [], "\n=====".join(found)

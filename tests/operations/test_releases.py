@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.core.management import call_command
 from django.db import migrations, models
 
-from segue.core.errors import OldCodeConnected
+from segue.core.errors import OldCodeConnected, UsageError
 from segue.core.run import State
 from tests.operations.bookshop import open_shop
 from tests.project import Project
@@ -191,3 +192,25 @@ def test_part_of_a_release_is_rolled_back_and_applied_again(project: Project) ->
 def assert_matches(text: str, pattern: str) -> None:
     """The whole text is as the pattern says."""
     assert re.fullmatch(pattern, text), text
+
+
+def test_a_database_taken_back_to_zero_is_not_fresh_and_gets_its_rows_back(project: Project) -> None:
+    open_shop(project)
+    call_command("migrate", "shop", "zero", verbosity=0)
+
+    call_command("migrate", "shop", verbosity=0)
+
+    assert project.sql("SELECT count(*) FROM shop_book") == [(1,)]
+
+
+def test_rollback_refuses_to_take_back_what_made_the_database_from_nothing(project: Project) -> None:
+    open_shop(project)
+    release = project.session().journal.runs()[-1].release
+
+    with pytest.raises(UsageError) as refused:
+        project.rollback()
+
+    assert str(refused.value) == (
+        f"The newest release, {release}, made this database from nothing: there is nothing to go back to.\n"
+        "Next: manage.py migrate APP MIGRATION, to go back to a migration by name"
+    )

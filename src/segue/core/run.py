@@ -59,7 +59,8 @@ class Run:
 
     `migrations` are those in effect because of this release, in the order in which they were done; `done` are
     the steps of those that were done step by step. `deferred` are contract steps that wait for finalize, each
-    with the migration that it belongs to. `rolls_back` names the finalized release that this one takes back.
+    with the migration that it belongs to. `rolls_back` names the finalized release that this one takes back;
+    a `fresh` one made the database from nothing.
     """
 
     release: str
@@ -77,6 +78,7 @@ class Run:
     intended: Step | None = None
     tables: tuple[str, ...] = ()
     rolls_back: str = ""
+    fresh: bool = False
     blocked: tuple[Blocked, ...] = ()
     error: str = ""
 
@@ -121,6 +123,7 @@ def _start(event: Event) -> Run:
         planned=tuple((app, name) for app, name in data["migrations"]),
         tables=tuple(data["tables"]),
         rolls_back=data.get("rolls_back", ""),
+        fresh=bool(data.get("fresh")),
     )
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from django.db import connections
 from django.db.migrations.state import ProjectState
 
+from segue.carrier import ReleaseCarrier
 from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson, SegueError
 from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction
 from segue.core.run import Run
-from segue.executor import ReleaseCarrier
 from segue.history import MigrationPlan
 from segue.journal import new_release_id
 from segue.session import Session
@@ -71,6 +71,7 @@ def _start(session: Session, order: Order, backup: NoBackup) -> str:
         migrations=[(m.app_label, m.name) for m, _ in order.migrations],
         tables=order.tables,
         rolls_back=order.rolls_back,
+        fresh=order.fresh,
         tag=session.tag,
         by=session.by,
         no_backup=backup.reason,

@@ -11,7 +11,8 @@ from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
-from segue import executor, history
+from segue import carrier as carrying
+from segue import history
 from segue.core.change import Act, Irreversible
 from segue.core.plan import Direction, Phase, Plan, PlannedMigration, Step
 from segue.history import MigrationPlan
@@ -21,7 +22,7 @@ from segue.session import Session
 def plan(session: Session, migrations: MigrationPlan) -> Plan:
     """Return what carrying out these migrations would do to the target as it is now."""
     backwards = bool(migrations) and migrations[0][1]
-    fresh = history.is_fresh(session.engine.connection)
+    fresh = session.fresh
     carrier = _PlanCarrier(session, fresh=fresh)
     if migrations:
         _rehearse_states(session, migrations, carrier, backwards=backwards)
@@ -74,15 +75,15 @@ class _PlanCarrier:
         steps: list[Step] = []
 
         def opaque(prefix: str, operation: Operation, start: ProjectState, end: ProjectState) -> None:  # noqa: ARG001
-            steps.append(executor.opaque_step(prefix, operation))
+            steps.append(carrying.opaque_step(prefix, operation))
 
-        whole = executor.runs_whole(self._session, migration, fresh=self._fresh)
+        whole = carrying.runs_whole(self._session, migration, fresh=self._fresh)
         if whole and (self._fresh or not self._session.engine.online):
             described = [
                 _as_described(migration, index, op, backwards) for index, op in enumerate(migration.operations)
             ]
             steps += reversed(described) if backwards else described
-            for _ in executor.walk(migration, state, backwards=backwards):
+            for _ in carrying.walk(migration, state, backwards=backwards):
                 pass  # The walk itself moves the state on.
         else:
             editor = self._session.engine.step_editor(
@@ -92,7 +93,7 @@ class _PlanCarrier:
                 cemetery=self._cemetery,
                 new_tables=self._new_tables,
             )
-            executor.translate(editor, migration, state, backwards=backwards, opaque=opaque)
+            carrying.translate(editor, migration, state, backwards=backwards, opaque=opaque)
         self.planned.append(
             PlannedMigration(app=migration.app_label, name=migration.name, steps=tuple(steps), whole=whole)
         )

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from django.db.migrations import Migration
 
+from segue.carrier import ReleaseCarrier, take_back
 from segue.core.change import Cemetery, Irreversible
 from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
 from segue.core.event import EventKind
 from segue.core.plan import Step
 from segue.core.run import Run, State
-from segue.executor import ReleaseCarrier, take_back
 from segue.history import Key, backwards_plan
 from segue.session import Session
 
