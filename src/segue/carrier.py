@@ -20,12 +20,12 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
 from segue import history
-from segue.core.change import Act, Cemetery, Irreversible
+from segue.core.change import Act, Cemetery, Irreversible, Kind
 from segue.core.errors import NeedsPerson, SegueError, StepFailed
 from segue.core.event import EventKind
 from segue.core.evidence import Timing
 from segue.core.plan import Phase, Step
-from segue.core.run import Work
+from segue.core.run import Run, Work
 from segue.executor import carry_out, settle_intended, undo
 from segue.session import Session
 
@@ -59,6 +59,7 @@ _ONLINE = (
     operations.RemoveIndex,
     operations.AddField,
     operations.RemoveField,
+    operations.AlterOrderWithRespectTo,
 )
 
 
@@ -158,7 +159,7 @@ class ReleaseCarrier:
         self._deferring = deferring
         self._work: Work | None = session.journal.run(release).work
         self._cemetery: Cemetery = session.journal.cemetery(before_work_of=release)
-        self._new_tables: set[str] = set()
+        self._new_tables = _tables_made(session.journal.run(release))
         self._recorder = MigrationRecorder(session.engine.connection)
 
     def forward(self, migration: Migration, state: ProjectState) -> ProjectState:
@@ -306,6 +307,13 @@ class ReleaseCarrier:
         self._cemetery = self._session.journal.cemetery()
 
 
+def _tables_made(run: Run) -> set[str]:
+    """The tables that a release has made in the migrations that are done, which nobody uses yet."""
+    steps = [step for _, done in run.done for step in done if not step.forward.revives]
+    acts = [act for step in steps if not isinstance(step.undo, Irreversible) for act in step.undo]
+    return {retired.table for act in acts for retired in act.retires if retired.kind is Kind.TABLE}
+
+
 def take_back(session: Session, release: str, migration: Migration | None, start: ProjectState | None) -> None:
     """Undo, newest first, what is done of the migration in work, and journal that it never was.
 
@@ -316,6 +324,7 @@ def take_back(session: Session, release: str, migration: Migration | None, start
     work = session.journal.run(release).work
     if work is None:
         return
+    _require_undoable(work, migration if start is not None else None)
     if work.intended is not None:
         settle_intended(session, work.intended)
     undone: set[str] = set()
@@ -330,9 +339,20 @@ def take_back(session: Session, release: str, migration: Migration | None, start
             undo(session, release, step, (work.acts_left or {}).get(step.id))
     recorder = MigrationRecorder(session.engine.connection)
     with transaction.atomic(using=session.engine.connection.alias):
-        if not work.backwards and work.migration in recorder.applied_migrations():
+        if not work.backwards:
             history.unrecord(recorder, work.migration, migration)
         session.journal.append(release, EventKind.MIGRATION_UNDONE, migration=work.migration)
+
+
+def _require_undoable(work: Work, migration: Migration | None) -> None:
+    """Raise StepFailed before anything is undone, so that a migration that cannot go back can still go on."""
+    for step in work.steps:
+        if not isinstance(step.undo, Irreversible):
+            continue
+        place = step.id.split(":")[2]
+        operation = migration.operations[int(place)] if migration is not None and place.isdigit() else None
+        if operation is None or not (work.backwards or operation.reversible):
+            raise StepFailed(f"{step.title} cannot be undone: {step.undo.reason}, without a reverse.")
 
 
 def _undo_by_operation(

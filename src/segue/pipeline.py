@@ -15,7 +15,7 @@ from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrat
 from django.db.migrations.state import ProjectState
 
 from segue import history
-from segue.core.errors import FailedAndUndone, Interrupted, UsageError
+from segue.core.errors import FailedAndUndone, GateNotMet, Interrupted, UsageError
 from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction, Plan
@@ -136,7 +136,7 @@ def _settle(session: Session) -> None:
     if run.state is State.APPLYING:
         _go_on_backwards(session, run)
     elif run.state is State.ROLLING_BACK:
-        rollback_stage.rollback(session, run)
+        rollback_stage.rollback(session, run, run.planned)
     else:
         finalize_stage.finalize(session, run)
     session.migrator.reload()
@@ -153,9 +153,9 @@ def _go_on_backwards(session: Session, run: Run) -> Run:
 def _take_release_back(session: Session, error: FailedAndUndone | Interrupted) -> None:
     """Add to the error what became of the migrations that had succeeded before."""
     session.migrator.reload()
-    open_runs = session.journal.open_runs()
-    if open_runs and open_runs[-1].error and open_runs[-1].direction is Direction.FORWARD:
-        run = rollback_stage.rollback(session, open_runs[-1])
+    runs = session.journal.runs()
+    if runs and runs[-1].state is State.OPEN and runs[-1].error and runs[-1].direction is Direction.FORWARD:
+        run = rollback_stage.rollback(session, runs[-1])
         # The last line said what stays; nothing does.
         what = error.message.rsplit("\n", 1)[0]
         error.message = f"{what}\nRelease {run.release} was taken back whole."
@@ -176,6 +176,7 @@ def _carry(
     *,
     fake_initial: bool = False,
     rolls_back: str = "",
+    undoes: str = "",
 ) -> list[tuple[Run, ProjectState | None]]:
     """Carry migrations out: an interrupted release is gone on with, an open one is rolled back by going back."""
     backwards = bool(migrations) and migrations[0][1]
@@ -184,13 +185,15 @@ def _carry(
     if backwards:
         results, migrations = _roll_back_open(session, migrations)
         unfinished = None
-    fresh = session.fresh
+    fresh = session.fresh and not fake_initial  # with --fake-initial the tables may be there already
     planned = plan_stage.plan(session, migrations) if migrations and session.engine.online and not fresh else None
     tables = planned.tables if planned else ()
     if unfinished is not None:
         _require_same_way(unfinished, migrations)
     elif not backwards:
-        _finalize_what_overlaps(session, tables)
+        _finalize_what_overlaps(session, tables, but=undoes)
+        if planned:
+            _require_no_waiting_steps(session, planned, but=undoes)
     if not migrations and unfinished is None:
         return results
     order = apply_stage.Order(
@@ -235,13 +238,26 @@ def _roll_back_open(
     return results, migrations
 
 
-def _finalize_what_overlaps(session: Session, tables: tuple[str, ...]) -> None:
+def _require_no_waiting_steps(session: Session, planned: Plan, *, but: str) -> None:
+    """What runs as stock may rename what the steps of an open release are waiting to change."""
+    stock = {lock.table for step in planned.steps if not step.online for lock in step.forward.locks}
+    for run in session.journal.open_runs():
+        waiting = {lock.table for step in run.steps_left for lock in step.forward.locks}
+        if stock & waiting and run.release != but:
+            raise GateNotMet(
+                f"Release {run.release} is open and has steps that wait on {', '.join(sorted(stock & waiting))}, which "
+                "this one changes as stock Django does.",
+                next_command="segue finalize, when its old code is gone; then the same command again",
+            )
+
+
+def _finalize_what_overlaps(session: Session, tables: tuple[str, ...], *, but: str) -> None:
     """An open release ends where the next one touches its tables, if its new code is seen and no old; else both stay.
 
     Nobody connected proves nothing: the application may be between two requests.
     """
     for run in session.journal.open_runs():
-        if not set(run.tables) & set(tables):
+        if not set(run.tables) & set(tables) or run.release == but:
             continue
         seen = session.old_code(run, watched=finalize_stage.WATCHED)
         if seen.is_gone and seen.new:
@@ -252,7 +268,12 @@ def _finalize_what_overlaps(session: Session, tables: tuple[str, ...]) -> None:
 def _newest_standing(session: Session) -> Run:
     standing = {State.OPEN, State.FINALIZED}
     every = session.journal.runs()
-    taken_back = {run.rolls_back for run in every if run.state is not State.FAILED}
+    by_release = {run.release: run for run in every}
+    taken_back = {
+        run.rolls_back
+        for run in every
+        if run.rolls_back and set(by_release[run.rolls_back].migrations) <= set(run.migrations)
+    }
     # A run that is under way counts even with nothing to show: passing over it would take back the one before it.
     runs = [
         run
@@ -283,11 +304,18 @@ def _go_back_as_release(session: Session, run: Run) -> tuple[Run, ProjectState |
     migrator = session.migrator
     if run.direction is Direction.FORWARD:
         migrations = history.backwards_plan(migrator, run.migrations)
-        return _carry(session, migrations, rolls_back=run.release)[-1]
-    migrations = [(migrator.loader.graph.nodes[key], False) for key in reversed(run.migrations)]
-    if run.state is State.OPEN:
-        session.journal.append(run.release, EventKind.RELEASE_ROLLED_BACK, blocked=[])
-    return _carry(session, migrations)[-1]
+        done = _carry(session, migrations, rolls_back=run.release)
+    else:
+        applied = migrator.loader.applied_migrations
+        keys = [key for key in reversed(run.migrations) if key not in applied]
+        done = _carry(session, [(migrator.loader.graph.nodes[key], False) for key in keys], undoes=run.release)
+        if run.state is State.OPEN:
+            session.journal.append(run.release, EventKind.RELEASE_ROLLED_BACK, blocked=[])
+    if not done:
+        raise UsageError(
+            f"Nothing of release {run.release} is left to take back.", next_command="segue status, to see what stands"
+        )
+    return done[-1]
 
 
 @contextmanager

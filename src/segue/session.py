@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -18,7 +18,7 @@ from segue.core.errors import SegueError, UsageError
 from segue.core.evidence import Connected, OldCode, Timing
 from segue.core.run import Run, State
 from segue.engines.base import Canary, Engine
-from segue.history import Migrator, installed_migrations, is_fresh, release_tag
+from segue.history import Key, Migrator, installed_migrations, is_fresh, release_tag
 from segue.journal import Journal
 from segue.storage import ObjectStorage
 
@@ -69,7 +69,11 @@ class Session:
         An application that opens a connection for each request is between two of them most of the time, so a
         single look proves little.
         """
-        current = {run.tag, self.tag}
+        applied = {
+            key for key in self.migrator.loader.applied_migrations if key in self.migrator.loader.disk_migrations
+        }
+        # This code is the new code only if the database is where this code wants it.
+        current = {run.tag, *([self.tag] if set(installed_migrations()) == applied else [])}
         seen: dict[int, Connected] = {}
         until = time.monotonic() + watched.total_seconds()
         while True:
@@ -82,6 +86,10 @@ class Session:
             unknown=tuple(c for c in seen.values() if not c.tag),
             new=tuple(c for c in seen.values() if c.tag in current),
         )
+
+    def tag_without(self, unapplied: Sequence[Key]) -> str:
+        """The release tag of the code that a release leads to: this one's, or the one without what is unapplied."""
+        return release_tag(set(installed_migrations()) - set(unapplied))
 
     @property
     def by(self) -> str:

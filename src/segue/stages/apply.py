@@ -72,7 +72,7 @@ def _start(session: Session, order: Order, backup: NoBackup) -> str:
         tables=order.tables,
         rolls_back=order.rolls_back,
         fresh=order.fresh,
-        tag=session.tag,
+        tag=session.tag_without([(m.app_label, m.name) for m, back in order.migrations if back]),
         by=session.by,
         no_backup=backup.reason,
     )
@@ -93,8 +93,14 @@ def _close_after_failure(session: Session, release: str, error: BaseException) -
         session.journal.append(release, EventKind.RELEASE_FAILED, error=what)
 
 
-def _failure(session: Session, release: str, error: BaseException) -> FailedAndUndone | Interrupted:
+def _failure(session: Session, release: str, error: BaseException) -> SegueError:
     run = session.journal.run(release)
+    if run.work is not None and not isinstance(error, KeyboardInterrupt) and not run.work.steps:
+        what = error.message if isinstance(error, SegueError) else str(error) or type(error).__name__
+        return NeedsPerson(
+            f"{'.'.join(run.work.migration)} failed: {what}\nIt is not atomic, so what it had done stays.",
+            next_command="mend the cause and run the same command again: it runs the migration again",
+        )
     if run.work is not None:
         return Interrupted(
             f"Interrupted while {'.'.join(run.work.migration)} was being taken back.",

@@ -8,7 +8,7 @@ from django.db.migrations import Migration
 
 from segue.carrier import ReleaseCarrier, take_back
 from segue.core.change import Cemetery, Irreversible
-from segue.core.errors import FailedAndUndone, Interrupted, NeedsPerson
+from segue.core.errors import FailedAndUndone, Interrupted, LockNotTaken, NeedsPerson, StepFailed
 from segue.core.event import EventKind
 from segue.core.plan import Step
 from segue.core.run import Run, State
@@ -88,7 +88,15 @@ def take_back_unfinished(session: Session, run: Run) -> None:
     migration = loader.graph.nodes.get(run.work.migration)
     needs_state = any(isinstance(step.undo, Irreversible) for step in run.work.steps)
     start = loader.project_state(run.work.migration, at_end=False) if migration and needs_state else None
-    take_back(session, run.release, migration, start)
+    try:
+        take_back(session, run.release, migration, start)
+    except LockNotTaken:
+        raise
+    except StepFailed as error:
+        raise NeedsPerson(
+            f"{'.'.join(run.work.migration)} was interrupted and cannot be taken back: {error}",
+            next_command="segue apply, which goes on forwards",
+        ) from error
     session.migrator.reload()
 
 

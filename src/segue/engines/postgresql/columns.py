@@ -37,7 +37,7 @@ class ColumnVerbs(IndexVerbs, KeyVerbs):
             super().add_field(model, field)
         statements = tuple(draft.statements)
         retired = self._retired(Kind.COLUMN, table, column, self._definition(model, field))
-        if retired is not None:
+        if retired is not None and self._lies_there(retired):
             if retired.place:
                 self._bury_column_in_the_way(table, column)
             self._forget_indexes_of_revived_column(table, already_deferred)
@@ -167,6 +167,7 @@ class ColumnVerbs(IndexVerbs, KeyVerbs):
                 act,
                 CONTRACT,
                 phase=Phase.CONTRACT,
+                unless_retired=keys_of(table, column),
             )
 
     def remove_field(self, model: Any, field: Any) -> None:
@@ -248,9 +249,15 @@ class ColumnVerbs(IndexVerbs, KeyVerbs):
             return ""
         return self._complete(self._column_default_sql(field), [value])
 
+    def _lies_there(self, retired: Retired) -> bool:
+        """Whether the table that has the name now has the column; it may have gone with a table that was buried."""
+        # After a crash the column may have its own name again already.
+        names = (retired.place or retired.name, retired.name)
+        return any(self._catalog.column(retired.table, name) is not None for name in names)
+
     def _bury_column_in_the_way(self, table: str, name: str) -> None:
         """A retired column of another shape keeps its values under another name."""
         for retired in self._cemetery.find(Kind.COLUMN, table, name):
-            if not retired.place:
+            if not retired.place and self._lies_there(retired):
                 for step in self._burial(retired):
                     self._emit(**step, undo=())

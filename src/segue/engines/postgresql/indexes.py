@@ -49,7 +49,7 @@ class IndexVerbs(StepEmitter):
         table, name = statement.parts["table"].table, strip_quotes(str(statement.parts["name"]))
         definition = str(statement)
         retired = Retired(kind=Kind.INDEX, table=table, name=name, definition=definition)
-        if self._retired(Kind.INDEX, table, name, definition):
+        if self._retired(Kind.INDEX, table, name, definition) and self._catalog.index_table(name) == table:
             revive = Act(revives=(retired,))
             self._emit(f"index {name}", f"revive index {name} on {table}", revive, (Act(retires=(retired,)),))
         elif table in self._new:
