@@ -42,7 +42,9 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     apply = _verb(verbs, "apply", _apply, "bring the database to the wanted migrations; the release stays open")
     _migration_arguments(apply)
     _writing_arguments(apply)
-    _writing_arguments(_verb(verbs, "rollback", _rollback, "take the newest release back to where it began"))
+    rollback = _verb(verbs, "rollback", _rollback, "take the newest release back to where it began")
+    rollback.add_argument("release", nargs="?", help="the release that is meant; done already is no error")
+    _writing_arguments(rollback)
     finalize = _verb(verbs, "finalize", _finalize, "end the open releases, once old code is gone")
     _writing_arguments(finalize)
     finalize.add_argument("--old-code-gone", action="store_true", help="your word that no old code is connected")
@@ -91,7 +93,10 @@ def main(arguments: Sequence[str], prog: str = "segue") -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print(f"segue {options.verb}: interrupted; nothing was under way.", file=sys.stderr)
+        print(
+            f"segue {options.verb}: interrupted. Next: segue status, which says where the database stands.",
+            file=sys.stderr,
+        )
         return Interrupted.exit_status
 
 
@@ -169,12 +174,12 @@ def _rollback(options: argparse.Namespace) -> int:
 
     with _session(options) as session:
         if options.dry_run or not _agreed(options):
-            plan = pipeline.rollback_plan(session)
+            plan = pipeline.rollback_plan(session, options.release)
             _print(options, render.plan_lines(plan), render.plan_json(plan))
             if options.dry_run or not _confirmed(options, "Roll it back?"):
                 return 0
         began = time.monotonic()
-        run = pipeline.rollback(session)
+        run = pipeline.rollback(session, options.release)
         seconds = time.monotonic() - began
         _print(options, render.release_lines(run), render.release_json(run, session.timings, seconds))
     return 0

@@ -37,9 +37,11 @@ def plan(session: Session, app: str | None = None, name: str | None = None) -> P
     return plan_stage.plan(session, _migrations(session, app, name))
 
 
-def rollback_plan(session: Session) -> Plan:
+def rollback_plan(session: Session, release: str | None = None) -> Plan:
     """Return what `rollback` would do; writes nothing."""
-    run = _newest_standing(session)
+    if _is_rolled_back(session, release):
+        return plan_stage.plan(session, [])
+    run = _newest_standing(session, release)
     return plan_stage.plan(session, history.backwards_plan(session.migrator, run.migrations))
 
 
@@ -76,13 +78,18 @@ def migrate(
         return runs[-1][1] if runs else None
 
 
-def rollback(session: Session) -> Run:
-    """Take the newest release that stands back to where it began."""
+def rollback(session: Session, release: str | None = None) -> Run:
+    """Take the newest release that stands back to where it began; it must be `release`, if one is named.
+
+    With a name it can be repeated safely: a release that is rolled back already is returned as it is.
+    """
     with _holding(session, settling=False):
+        if release is not None and _is_rolled_back(session, release):
+            return session.journal.run(release)
         unfinished = session.journal.under_way()
         if unfinished and unfinished.direction is Direction.BACKWARD:
             return _go_on_backwards(session, unfinished)
-        run = _newest_standing(session)
+        run = _newest_standing(session, release)
         nodes = session.migrator.loader.graph.nodes
         migrations = [(nodes[key], True) for key in reversed(run.migrations) if key in nodes]
         with _signals(session, migrations) as after:
@@ -265,7 +272,11 @@ def _finalize_what_overlaps(session: Session, tables: tuple[str, ...], *, but: s
             finalize_stage.finalize(session, run)
 
 
-def _newest_standing(session: Session) -> Run:
+def _is_rolled_back(session: Session, release: str | None) -> bool:
+    return any(r.release == release and r.state is State.ROLLED_BACK for r in session.journal.runs())
+
+
+def _newest_standing(session: Session, release: str | None) -> Run:
     standing = {State.OPEN, State.FINALIZED}
     every = session.journal.runs()
     by_release = {run.release: run for run in every}
@@ -285,6 +296,11 @@ def _newest_standing(session: Session) -> Run:
         raise UsageError(
             f'There is no release on "{session.engine.target().alias}" to roll back.',
             next_command="manage.py migrate APP MIGRATION, to go back to a migration by name",
+        )
+    if release is not None and runs[-1].release != release:
+        raise UsageError(
+            f"Release {release} is not the newest that stands; {runs[-1].release} is.",
+            next_command=f"segue rollback {runs[-1].release}, if that is meant; segue status shows both",
         )
     if runs[-1].fresh and runs[-1].state is State.FINALIZED:
         raise UsageError(

@@ -6,6 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, migrations, models
 
+from segue import pipeline
 from segue.core.errors import FailedAndUndone, OldCodeConnected
 from segue.core.run import State
 from segue.history import installed_migrations, release_tag
@@ -119,3 +120,19 @@ def test_a_squashed_migration_that_is_taken_back_leaves_no_record_of_what_it_rep
 
     assert _applied(project) == ["0001_step"]
     assert connections["default"].get_autocommit()
+
+
+def test_a_named_release_is_rolled_back_once_and_no_other_in_its_place(project: Project) -> None:
+    open_shop(project)
+    project.migration(ISBN)
+    project.apply()
+    project.finalize()
+    project.migration(migrations.AddField("author", "fame", models.IntegerField(default=5)))
+    release = project.apply()
+    assert release is not None
+
+    first = pipeline.rollback(project.session(), release.release)
+    second = pipeline.rollback(project.session(), release.release)
+
+    assert (first.state, second.state) == (State.ROLLED_BACK, State.ROLLED_BACK)
+    assert _applied(project) == ["0001_step", "0002_step"]

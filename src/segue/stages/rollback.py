@@ -8,7 +8,7 @@ from django.db.migrations import Migration
 
 from segue.carrier import ReleaseCarrier, take_back
 from segue.core.change import Cemetery, Irreversible
-from segue.core.errors import FailedAndUndone, Interrupted, LockNotTaken, NeedsPerson, StepFailed
+from segue.core.errors import FailedAndUndone, Interrupted, LockNotTaken, NeedsPerson, SegueError, StepFailed
 from segue.core.event import EventKind
 from segue.core.plan import Step
 from segue.core.run import Run, State
@@ -106,7 +106,8 @@ def _failure(run: Run, error: BaseException) -> FailedAndUndone | Interrupted:
             f"Interrupted; release {run.release} is rolled back half way, and old and new code both still run.",
             next_command="segue rollback, to go on",
         )
+    what = error.message if isinstance(error, SegueError) else str(error) or type(error).__name__
     return FailedAndUndone(
-        f"Rolling back release {run.release} stopped: {error}\nOld and new code both still run.",
+        f"Rolling back release {run.release} stopped: {what}\nOld and new code both still run.",
         next_command="mend the cause and run segue rollback again: it goes on where it stopped",
     )
