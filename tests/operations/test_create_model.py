@@ -193,3 +193,17 @@ def test_a_table_whose_name_postgresql_cuts_short_comes_back_with_its_constraint
 
     assert [*project.model("Review").objects.values_list("text", flat=True)] == ["fine"]
     assert_ends_as_stock(project)
+
+
+def test_old_code_deletes_a_parent_while_the_release_is_open_and_takes_its_new_children_along(project: Project) -> None:
+    open_shop(project)
+    project.migration(REVIEW, REPLY)
+    project.apply()
+    review = project.model("Review").objects.create(text="fine", book_id=1, critic_id=1)
+    project.model("Reply").objects.create(text="thanks", review_id=review.pk)
+
+    deleted = project.model("Book", at="0001_step").objects.all().delete()
+
+    assert deleted == (1, {"shop.Book": 1})
+    assert project.sql("SELECT (SELECT count(*) FROM shop_review), (SELECT count(*) FROM shop_reply)") == [(0, 0)]
+    assert_ends_as_stock(project)
