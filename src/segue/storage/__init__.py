@@ -5,7 +5,7 @@ obstore speaks both and takes an object store's credentials from that store's ow
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
@@ -14,18 +14,8 @@ from obstore.store import from_url
 from segue.core.errors import UsageError
 
 
-class Storage(Protocol):
-    """Objects by key; writing replaces an object whole."""
-
-    def read(self, key: str) -> bytes | None:
-        """Return the object, or None where there is none."""
-
-    def write(self, key: str, data: bytes) -> None:
-        """Store the object; it is visible only when it is whole."""
-
-
 class ObjectStorage:
-    """Storage in anything that obstore can reach."""
+    """Objects by key in anything that obstore can reach; writing replaces an object whole."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -37,13 +27,6 @@ class ObjectStorage:
                 f'SEGUE["STORE"] is "{url}", and that cannot be opened: {error}',
                 next_command="set it to file:///an/absolute/folder or s3://bucket/prefix",
             ) from error
-
-    def read(self, key: str) -> bytes | None:
-        """Return the object, or None where there is none."""
-        try:
-            return bytes(obstore.get(self._store, key).bytes())
-        except FileNotFoundError:
-            return None
 
     def write(self, key: str, data: bytes) -> None:
         """Store the object; it is visible only when it is whole."""
