@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from bench import migrate, noop, seed
 from bench.tables import print_text, to_markdown
 from segue.core.errors import SegueError
+from segue.demo import one_interrupt
 
 BENCHMARKS: dict[str, ModuleType] = {"migrate": migrate, "noop": noop, "seed": seed}
 INTERRUPTED = 130
@@ -35,7 +34,7 @@ def main() -> int:
         print(f"{time.monotonic() - started_at:7.1f} s  {text}", file=sys.stderr, flush=True)
 
     try:
-        with _one_interrupt(), closing(benchmark.measure(options, say)) as reports:
+        with one_interrupt(), closing(benchmark.measure(options, say)) as reports:
             for report in reports:
                 _save(report, options.out)
     except KeyboardInterrupt:
@@ -67,24 +66,6 @@ def _print(benchmark: ModuleType, report: dict[str, Any], form: str) -> None:
         print(to_markdown(benchmark.grids(report)))
     else:
         print_text(benchmark.grids(report))
-
-
-@contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """Take the first Ctrl-C or SIGTERM for an end, and let no second one disturb the cleaning up."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt(*_: object) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {each: signal.signal(each, interrupt) for each in signals}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         )
     project = find_project(wanted.project)
     try:
-        with _one_interrupt():
+        with one_interrupt():
             report = _report(wanted, project)
     except KeyboardInterrupt:
         raise Interrupted("The demo was interrupted; nothing of it is left running.") from None
@@ -149,7 +149,7 @@ def _folder(*, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _one_interrupt() -> Iterator[None]:
+def one_interrupt() -> Iterator[None]:
     """Take the first Ctrl-C or SIGTERM for an end, and let no second one disturb the cleaning up."""
     signals = (signal.SIGINT, signal.SIGTERM)
 

@@ -70,15 +70,6 @@ class Catalog:
         """Whether the table, view or index is there."""
         return bool(self._rows("SELECT to_regclass(%s) IS NOT NULL", [self._quote(table)])[0][0])
 
-    def constraint_exists(self, table: str, name: str) -> bool:
-        """Whether the table has a constraint of that name."""
-        return bool(
-            self._rows(
-                "SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass(%s)::oid AND conname = %s",
-                [self._quote(table), name],
-            )
-        )
-
     def column(self, table: str, column: str) -> Column | None:
         """Return the facts of one column, None where there is none."""
         rows = self._rows(
