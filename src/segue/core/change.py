@@ -15,6 +15,7 @@ class Kind(StrEnum):
     TABLE = "table"
     COLUMN = "column"
     INDEX = "index"
+    CONSTRAINT = "constraint"
 
 
 class LockMode(StrEnum):
@@ -64,18 +65,49 @@ class Retired:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alias:
+    """What new code calls by another name than the database has for it, until finalize.
+
+    `table` and `column` are new code's names, `column` is empty for the table itself; `place` is what the
+    database calls it.
+    """
+
+    table: str
+    column: str
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backfill:
+    """Rows of one table that are updated in batches: every row that `where` is true of gets `assignments`.
+
+    Both are SQL and complete. Applying it to a row makes `where` false, so that it can be repeated safely.
+    """
+
+    table: str
+    assignments: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Act:
     """Statements that are carried out together, in one transaction unless they cannot be.
 
-    Statements are complete: no parameters are left to fill in. `purges` names what is gone afterwards.
+    Statements are complete: no parameters are left to fill in. `purges` names what is gone afterwards. An act
+    with a backfill has no statements and no locks: its batches commit one by one. On the way back a
+    `background` act waits until everything that old code needs is in place again.
     """
 
     statements: tuple[str, ...] = ()
     locks: tuple[TableLock, ...] = ()
     transactional: bool = True
+    backfill: Backfill | None = None
+    background: bool = False
     retires: tuple[Retired, ...] = ()
     revives: tuple[Retired, ...] = ()
     purges: tuple[Retired, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    unaliases: tuple[Alias, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +118,20 @@ class Irreversible:
 
 
 class Cemetery:
-    """Every retired object, as the acts so far have left them; one name may have several generations."""
+    """Every retired object, as the acts so far have left them; one name may have several generations.
+
+    `aliases` are those that are open.
+    """
 
     def __init__(self, acts: tuple[Act, ...] = ()) -> None:
         self._objects: list[Retired] = []
+        self.aliases: tuple[Alias, ...] = ()
         for act in acts:
             self.follow(act)
 
     def follow(self, act: Act) -> None:
-        """Take note of what an act retires, revives and purges."""
+        """Take note of what an act retires, revives and purges, and of the aliases that it opens and closes."""
+        self.aliases = (*(a for a in self.aliases if a not in act.unaliases), *act.aliases)
         for gone in (*act.revives, *act.purges):
             if gone in self._objects:
                 self._objects.remove(gone)
