@@ -114,11 +114,11 @@ class Shop:
         finally:
             connection.close()
 
-    def write(self, *statements: str, parameters: Sequence[Any] = ()) -> None:
+    def write(self, *statements: str, parameters: Sequence[Any] = (), checked: bool = True) -> None:
         """Run statements as the application would, with foreign keys enforced, and commit."""
         connection = sqlite3.connect(self.database)
         try:
-            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA foreign_keys = {'ON' if checked else 'OFF'}")
             with connection:
                 for statement in statements:
                     connection.execute(statement, parameters)

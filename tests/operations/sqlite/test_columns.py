@@ -152,7 +152,9 @@ def test_a_required_column_comes_back_although_it_has_no_default(shop: Shop) -> 
     assert shop.rows("SELECT code, seconds FROM shop_song ORDER BY code") == [("a", 2), ("b", 1)]
 
 
-def test_a_row_without_a_value_for_a_required_column_stops_the_rollback(shop: Shop) -> None:
+@pytest.fixture
+def timed(shop: Shop) -> Shop:
+    """A song of 180 seconds, a migration that removes the seconds, and a song that was written after it."""
     shop.migration(
         migrations.CreateModel(
             "Song",
@@ -161,23 +163,80 @@ def test_a_row_without_a_value_for_a_required_column_stops_the_rollback(shop: Sh
                 ("seconds", models.IntegerField()),
             ],
         ),
+        migrations.CreateModel(
+            "Line",
+            [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("song", models.ForeignKey("shop.Song", models.CASCADE)),
+                ("original", models.ForeignKey("shop.Song", models.SET_NULL, null=True, related_name="+")),
+            ],
+        ),
     )
     shop.migration(migrations.RemoveField("song", "seconds"))
     shop.apply("0001")
     shop.write("INSERT INTO shop_song (seconds) VALUES (180)")
     shop.apply("0002")
     shop.write("INSERT INTO shop_song DEFAULT VALUES")
+    shop.write("INSERT INTO shop_line (song_id, original_id) VALUES (1, NULL), (1, 2), (2, 1)")
+    return shop
+
+
+def test_a_row_without_a_value_for_a_required_column_goes_into_quarantine(timed: Shop) -> None:
+    timed.rollback()
+
+    assert timed.rows("SELECT id, seconds FROM shop_song") == [(1, 180)]
+    assert timed.rows("SELECT id, song_id, original_id FROM shop_line") == [(1, 1, None), (2, 1, None)]
+    assert timed.quarantined() == [
+        ("shop_song", "NOT NULL constraint failed: shop_song.seconds", '{"id": 2}'),
+        ("shop_line", "shop_line.original_id has no row in shop_song", '{"id": 2, "original_id": 2}'),
+        ("shop_line", "shop_line.song_id has no row in shop_song", '{"id": 3, "song_id": 2, "original_id": 1}'),
+    ]
+    assert timed.rows("PRAGMA foreign_key_check") == []
+
+
+def test_what_a_rollback_put_into_quarantine_is_back_after_the_next_apply(timed: Shop) -> None:
+    timed.rollback()
+    timed.write("INSERT INTO shop_song (seconds) VALUES (240)")
+
+    timed.apply("0002")
+
+    assert timed.rows("SELECT id FROM shop_song") == [(1,), (2,), (3,)]
+    lines = timed.rows("SELECT id, song_id, original_id FROM shop_line")
+    assert lines == [(1, 1, None), (2, 1, 2), (3, 2, 1)]
+    assert timed.rows("SELECT count(*) FROM segue_quarantine WHERE settled_at IS NULL") == [(0,)]
+    timed.rollback()
+    assert timed.rows("SELECT id, seconds FROM shop_song") == [(1, 180), (3, 240)]
+
+
+def test_what_a_person_has_settled_does_not_come_back(timed: Shop) -> None:
+    timed.rollback()
+    timed.write("UPDATE segue_quarantine SET settled_at = '2026-01-01 00:00:00'")
+
+    timed.apply("0002")
+
+    assert timed.rows("SELECT id FROM shop_song") == [(1,)]
+    assert timed.rows("SELECT id, song_id, original_id FROM shop_line") == [(1, 1, None), (2, 1, None)]
+    assert timed.tables() == ["segue_archive_1", "shop_line", "shop_song"]
+
+
+def test_a_row_without_a_value_for_a_required_column_stops_the_way_forth(shop: Shop) -> None:
+    shop.migration(migrations.CreateModel("Song", [("id", models.BigAutoField(primary_key=True))]))
+    shop.migration(migrations.AddField("song", "seconds", models.IntegerField()))
+    shop.apply()
+    shop.write("INSERT INTO shop_song (seconds) VALUES (180)")
+    shop.apply("0001")
+    shop.write("INSERT INTO shop_song DEFAULT VALUES")
 
     with pytest.raises(FailedAndUndone) as caught:
-        shop.rollback()
+        shop.apply()
 
     assert caught.value.message == (
-        "shop.0002_step could not be unapplied and stays applied: shop_song.seconds takes no NULL and has no "
-        "default, and 1 rows have no value for it: they were written while it was away, or what it pointed at is "
-        "gone. Give the field a default in its migration, or settle these rows first.\nThe database is as it was."
+        "shop.0002_step failed and was taken back: shop_song.seconds takes no NULL and has no default, and 1 row has "
+        "no value for it: written while it was away. Give the field a default in its migration, or settle these rows "
+        "first.\nNothing of it remains."
     )
     shop.write("DELETE FROM shop_song WHERE id = 2")
-    shop.rollback()
+    shop.apply()
     assert shop.rows("SELECT id, seconds FROM shop_song") == [(1, 180)]
 
 

@@ -109,9 +109,9 @@ def test_a_foreign_key_that_does_not_hold_takes_the_migration_back(shop: Shop) -
         shop.apply("0002")
 
     assert caught.value.message == (
-        "shop.0002_step failed and was taken back: The row in table 'shop_line' with primary key '1' has an invalid "
-        "foreign key: shop_line.song_id contains a value '404' that does not have a corresponding value in "
-        "shop_song.id.\nNothing of it remains."
+        "shop.0002_step failed and was taken back: Foreign keys do not hold for 1 row:\n"
+        "  shop_line, id 1: song_id is 404, and shop_song.id has no such value\n"
+        "Nothing of it remains."
     )
     assert everything(shop) == before
     assert shop.session().journal.runs()[-1].state is State.FAILED

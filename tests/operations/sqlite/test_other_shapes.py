@@ -91,13 +91,14 @@ def test_a_reference_to_another_table_does_not_take_the_values(shop: Shop) -> No
     assert shop.rows("SELECT id, source_id FROM shop_song") == [(1, 1)]
 
 
-def test_the_values_of_a_removed_key_stay_archived(shop: Shop) -> None:
+def test_a_primary_key_that_is_removed_comes_back_with_its_numbers(shop: Shop) -> None:
     shop.migration(
         migrations.CreateModel(
             "Song",
             [
-                ("id", models.BigAutoField(primary_key=True)),
+                ("id", models.BigAutoField(primary_key=True, auto_created=True)),
                 ("title", models.TextField(unique=True)),
+                ("note", models.TextField(null=True)),
             ],
         ),
     )
@@ -106,9 +107,51 @@ def test_the_values_of_a_removed_key_stay_archived(shop: Shop) -> None:
         migrations.AlterField("song", "title", models.TextField(primary_key=True)),
     )
     shop.apply("0001")
-    shop.write("INSERT INTO shop_song (id, title) VALUES (7, 'one'), (9, 'two')")
+    shop.write("INSERT INTO shop_song (id, title) VALUES (7, 'one'), (9, 'two'), (3, 'three')")
+    shop.apply("0002")
+    assert shop.rows("SELECT title FROM shop_song ORDER BY title") == [("one",), ("three",), ("two",)]
+    shop.write(
+        "INSERT INTO shop_song (title, note) VALUES ('four', 'new')", "DELETE FROM shop_song WHERE title = 'two'"
+    )
+    shop.write("UPDATE shop_song SET note = 'changed' WHERE title = 'three'")
+
+    shop.rollback()
+
+    assert shop.rows("SELECT id, title, note FROM shop_song ORDER BY id") == [
+        (3, "three", "changed"),
+        (7, "one", None),
+        (10, "four", "new"),
+    ]
+    assert shop.quarantined() == [
+        ("shop_song", "the row of shop_song that had this id is gone", '{"title": "two", "note": null, "id": 9}')
+    ]
+    shop.apply("0002")
+    shop.rollback()
+    assert shop.rows("SELECT id, title FROM shop_song ORDER BY id") == [(3, "three"), (7, "one"), (10, "four")]
+
+
+def test_rows_that_are_alike_get_the_numbers_of_a_removed_key_in_their_order(shop: Shop) -> None:
+    shop.migration(
+        migrations.CreateModel(
+            "Song",
+            [
+                ("number", models.IntegerField(primary_key=True)),
+                ("title", models.TextField()),
+            ],
+        ),
+    )
+    shop.migration(
+        migrations.RemoveField("song", "number"),
+        migrations.AddField("song", "id", models.BigAutoField(primary_key=True)),
+    )
+    shop.apply("0001")
+    shop.write("INSERT INTO shop_song VALUES (30, 'same'), (20, 'same'), (10, 'other')")
 
     shop.apply("0002")
+    shop.rollback()
 
-    assert shop.rows("SELECT id, title FROM segue_archive_1 ORDER BY id") == [(7, "one"), (9, "two")]
-    assert shop.rows("SELECT * FROM shop_song ORDER BY title") == [("one",), ("two",)]
+    assert shop.rows("SELECT number, title FROM shop_song ORDER BY number") == [
+        (10, "other"),
+        (20, "same"),
+        (30, "same"),
+    ]

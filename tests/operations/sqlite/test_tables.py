@@ -121,7 +121,7 @@ def test_rows_whose_parents_are_gone_go_into_quarantine(albums: Shop) -> None:
         (
             "shop_album",
             "shop_album.producer_id has no row in shop_artist",
-            '{"id": 1, "cover": "00ff", "artist_id": 1, "producer_id": 2, "reissue_of_id": null}',
+            '{"id": 1, "producer_id": 2}',
         ),
         (
             "shop_album_guests",
@@ -186,6 +186,7 @@ def test_a_table_of_another_shape_leaves_the_archive_as_it_is(albums: Shop) -> N
 
     albums.apply("0003")
     new = albums.rows("SELECT * FROM shop_review")
+    albums.write("INSERT INTO shop_review DEFAULT VALUES")
     albums.apply("0001")
 
     assert new == []

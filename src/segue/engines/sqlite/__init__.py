@@ -19,7 +19,7 @@ from segue.core.errors import SegueError, StepFailed
 from segue.core.evidence import Blocked, Connected
 from segue.core.plan import Step, Target
 from segue.engines.base import Emit, Say, Waited
-from segue.engines.sqlite import editor, locks
+from segue.engines.sqlite import locks, owncode
 
 
 class _NoCanary:
@@ -85,15 +85,19 @@ class SQLite:
         *,
         atomic: bool,  # noqa: ARG002
         release: str,
+        migration: str = "",
+        backwards: bool = False,
         cemetery: Cemetery,
         done: Callable[[Act], None],
-    ) -> editor.ArchivingEditor:
+    ) -> owncode.OwnCodeEditor:
         """Return a schema editor that archives what it drops; `done` hears what it archived and revived.
 
-        It is in a transaction whether or not that is asked for: see ArchivingEditor.
+        It is in a transaction whether or not that is asked for: see OwnCodeEditor.
         """
-        make = editor.editor_class(self.connection.SchemaEditorClass)
-        return make(self.connection, release=release, cemetery=cemetery, done=done)
+        make = owncode.editor_class(self.connection.SchemaEditorClass)
+        return make(
+            self.connection, release=release, migration=migration, backwards=backwards, cemetery=cemetery, done=done
+        )
 
     def step_editor(
         self, *, emit: Emit, prefix: str, release: str, cemetery: Cemetery, new_tables: set[str]
@@ -102,10 +106,21 @@ class SQLite:
         del emit, release, cemetery, new_tables
         raise _no_step(prefix or "a migration")
 
-    def carry_out(self, act: Act, *, then: Callable[[Waited], None], say: Say) -> NoReturn:
+    def carry_out(self, act: Act, *, then: Callable[[Waited], None], say: Say, **_: Any) -> NoReturn:
         """Raise TypeError: what an act tells of SQLite is done already."""
         del then, say
         raise _no_step("; ".join(act.statements) or "an act")
+
+    def archivist(self) -> NoReturn:
+        """Raise TypeError: what a migration drops is archived by the migration itself, in the same file."""
+        raise _no_step("purge")
+
+    def settler(self) -> NoReturn:
+        """Raise TypeError: the next apply of a migration takes in by itself what its way back has left out."""
+        raise _no_step("settle")
+
+    def predict(self, act: Act) -> None:
+        """Predict nothing: others who write wait for every migration."""
 
     def probe(self, step: Step) -> NoReturn:
         """Raise TypeError: no step can be half done."""

@@ -1,120 +1,131 @@
-"""The way back: values and rows out of their archives, where what they belong to is still there.
+"""The way back: values and rows out of their archives.
 
 Every function runs in its caller's transaction, with foreign keys not enforced until it ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from segue.engines.sqlite.archive import Archives
+from segue.engines.sqlite.archive import VALUE, Archives, alike
+from segue.engines.sqlite.quarantine import Quarantine
 
-
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A foreign key that the database enforces; `nullable` says whether a row may live without it."""
-
-    column: str
-    to_table: str
-    to_column: str
-    nullable: bool
+# The temporary table of the values that rows get in a new column.
+VALUES = "temp.segue_values"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuriedColumn:
-    """The archived values of a column, by the key of the rows that they belong to."""
+class NewColumn:
+    """A column that is about to be added, and the values that its table's rows get in it.
 
-    place: str
-    table: str
-    key: tuple[str, ...]
-    column: str
-    reference: Reference | None
-
-
-def value_or(archives: Archives, buried: BuriedColumn, default: str) -> str:
-    """Return the SQL of a row's value: the archived one, or the default for a row that has none."""
-    value = f"SELECT r.{archives.quote(buried.column)} {_of_row(archives, buried)}"
-    return f"CASE WHEN {_has_value(archives, buried)} THEN ({value}) ELSE {default} END"
-
-
-def count_without_value(archives: Archives, buried: BuriedColumn) -> int:
-    """Return how many rows of the table have no archived value."""
-    table = archives.quote(buried.table)
-    rows = archives.rows(f"SELECT count(*) FROM {table} WHERE NOT {_has_value(archives, buried)}")
-    return int(rows[0][0])
-
-
-def put_back(archives: Archives, buried: BuriedColumn) -> None:
-    """Write the archived values over what the column has."""
-    table, column = archives.quote(buried.table), archives.quote(buried.column)
-    value = f"SELECT r.{column} {_of_row(archives, buried)}"
-    archives.execute(f"UPDATE {table} SET {column} = ({value}) WHERE {_has_value(archives, buried)}")
-
-
-def settle(archives: Archives, buried: BuriedColumn) -> None:
-    """Drop the archive, once the values that did not get back into the column are in quarantine."""
-    table, column, columns = (
-        archives.quote(buried.table),
-        archives.quote(buried.column),
-        (*buried.key, buried.column),
-    )
-    same_row = " AND ".join(f"t.{archives.quote(k)} = r.{archives.quote(k)}" for k in buried.key)
-    row = f"SELECT 1 FROM {table} t WHERE {same_row}"
-    rest = f"FROM {archives.quote(buried.place)} r WHERE "
-    gone = f"the row of {buried.table} that had this {buried.column} is gone"
-    archives.quarantine(buried.table, columns, f"{rest}NOT EXISTS ({row})", gone)
-    left_out = f"{rest}EXISTS ({row}) AND NOT EXISTS ({row} AND r.{column} IS t.{column})"
-    reason = _no_parent(buried.table, buried.reference) if buried.reference else "the column could not take it"
-    archives.quarantine(buried.table, columns, left_out, reason)
-    archives.drop(buried.place)
-
-
-def put_back_table(
-    archives: Archives, place: str, table: str, columns: Sequence[str], references: Sequence[Reference]
-) -> None:
-    """Fill a table that has just been made from its archive, and drop the archive.
-
-    A row whose parent is gone loses the reference where that may be NULL, and leaves the table otherwise; its
-    whole image is in quarantine either way. Rows that pointed at it are looked at again.
+    They are in a temporary table, by the columns that tell the rows apart.
     """
-    names = archives.names(columns)
-    archives.execute(f"INSERT INTO {archives.quote(table)} ({names}) SELECT {names} FROM {archives.quote(place)}")
-    archives.raise_sequence(table, archives.sequence(place))
-    while sum(_detach_orphans(archives, table, columns, reference) for reference in references):
-        pass
+
+    table: str
+    address: tuple[str, ...]
+
+    def own_value(self, archives: Archives) -> str:
+        """Return the query of a row's own value."""
+        keys = alike("v", _numbered(self.address), archives.quote(self.table), self.address)
+        return f"SELECT v.value FROM {VALUES} v WHERE {keys}"
+
+    def value_or(self, archives: Archives, default: str) -> str:
+        """Return the SQL of a row's value: its own, or the default for a row that has none."""
+        own = self.own_value(archives)
+        return f"CASE WHEN EXISTS ({own}) THEN ({own}) ELSE {default} END"
+
+
+def values(
+    archives: Archives, table: str, place: str | None, rest: Sequence[str], own: Callable[[], Any] | None
+) -> NewColumn:
+    """Prepare the values of a new column: the archived ones by the rest of a row, and `own` for each other row."""
+    address = archives.address(table)
+    numbered = _numbered(address)
+    archives.execute(f"CREATE TABLE {VALUES} ({', '.join(numbered)}, value, PRIMARY KEY ({', '.join(numbered)}))")
+    of_row = ", ".join(f"+t.{part}" for part in address)
+    if place is not None:
+        quoted = [archives.quote(c) for c in rest]
+        archives.execute(
+            f"INSERT OR IGNORE INTO {VALUES} SELECT {of_row}, +r.{VALUE} FROM {archives.quote(table)} t "
+            f"JOIN {archives.quote(place)} r ON {alike('r', quoted, 't', quoted)}"
+        )
+    new = NewColumn(table=table, address=address)
+    if own is not None:
+        fill(archives, new, own)
+    return new
+
+
+def fill(archives: Archives, new: NewColumn, own: Callable[[], Any]) -> None:
+    """Prepare a value of its own for each row that has none."""
+    table, marks = archives.quote(new.table), ", ".join(["%s"] * len(new.address))
+    of_row = ", ".join(f"+{table}.{part}" for part in new.address)
+    without = f"SELECT {of_row} FROM {table} WHERE NOT EXISTS ({new.own_value(archives)}) ORDER BY {of_row}"
+    for row in archives.rows(without):
+        archives.execute(f"INSERT INTO {VALUES} VALUES ({marks}, %s)", [*row, own()])
+
+
+def missing(archives: Archives, new: NewColumn) -> int:
+    """Return how many rows of the table have no value of their own."""
+    rows = f"SELECT count(*) FROM {archives.quote(new.table)} WHERE NOT EXISTS ({new.own_value(archives)})"
+    return int(archives.rows(rows)[0][0])
+
+
+def forget(archives: Archives) -> None:
+    """Forget the prepared values."""
+    archives.execute(f"DROP TABLE {VALUES}")
+
+
+def put_back(archives: Archives, table: str, column: str, place: str, key: Sequence[str]) -> None:
+    """Write the archived values over what the column has."""
+    quoted, keys = archives.quote(table), [archives.quote(c) for c in key]
+    of_row = f"FROM {archives.quote(place)} r WHERE {alike('r', keys, quoted, keys)}"
+    archives.execute(
+        f"UPDATE OR IGNORE {quoted} SET {archives.quote(column)} = (SELECT r.{VALUE} {of_row}) "
+        f"WHERE EXISTS (SELECT 1 {of_row})"
+    )
+
+
+def settle(
+    archives: Archives, quarantine: Quarantine, table: str, column: str, place: str, rest: Sequence[str] | None
+) -> None:
+    """Drop a column's archive, once the values that did not get back into the column are in quarantine.
+
+    `rest` is the rows' key, None where the column itself is that.
+    """
+    quote, value = archives.quote, f"r.{VALUE}"
+    columns = {**{name: name for name in archives.columns(place) if name != VALUE}, column: VALUE}
+    archived, row = f"FROM {quote(place)} r WHERE", f"SELECT 1 FROM {quote(table)} t WHERE"
+    gone = f"the row of {table} that had this {column} is gone"
+    if rest is None:
+        quarantine.put(table, columns, f"{archived} NOT EXISTS ({row} t.{quote(column)} = +{value})", gone)
+    else:
+        names = [quote(name) for name in rest]
+        row = f"{row} {alike('t', names, 'r', names)}"
+        quarantine.put(table, columns, f"{archived} NOT EXISTS ({row})", gone)
+        left_out = f"{archived} EXISTS ({row}) AND NOT EXISTS ({row} AND {value} IS +t.{quote(column)})"
+        quarantine.put(table, columns, left_out, "the column could not take it")
     archives.drop(place)
 
 
-def _detach_orphans(archives: Archives, table: str, columns: Sequence[str], reference: Reference) -> int:
-    column, quoted = archives.quote(reference.column), archives.quote(table)
-    parent = f"SELECT 1 FROM {archives.quote(reference.to_table)} p"
-    is_same = f"p.{archives.quote(reference.to_column)} = r.{column}"
-    orphaned = f"r.{column} IS NOT NULL AND NOT EXISTS ({parent} WHERE {is_same})"
-    found = archives.quarantine(table, columns, f"FROM {quoted} r WHERE {orphaned}", _no_parent(table, reference))
-    if found and reference.nullable:
-        archives.execute(f"UPDATE {quoted} AS r SET {column} = NULL WHERE {orphaned}")
-    elif found:
-        archives.execute(f"DELETE FROM {quoted} AS r WHERE {orphaned}")
-    return found
+def put_back_table(archives: Archives, quarantine: Quarantine, place: str, table: str, columns: Sequence[str]) -> None:
+    """Fill a table that has just been made from its archive, and drop the archive.
+
+    What its maker has filled it with gives way to rows of the same keys. What the table had in columns that it has
+    no more goes into quarantine.
+    """
+    names, archived = archives.names(columns), archives.columns(place)
+    rows = f"SELECT {names} FROM {archives.quote(place)}"
+    archives.execute(f"INSERT OR REPLACE INTO {archives.quote(table)} ({names}) {rows}")
+    archives.raise_sequence(table, archives.sequence(place))
+    unknown = [column for column in archived if column not in columns]
+    if unknown:
+        has_any = " OR ".join(f"r.{archives.quote(column)} IS NOT NULL" for column in unknown)
+        rest = f"FROM {archives.quote(place)} r WHERE {has_any}"
+        quarantine.put(table, {c: c for c in archived}, rest, f"{table} has no column {', '.join(unknown)} any more")
+    archives.drop(place)
 
 
-def _no_parent(table: str, reference: Reference) -> str:
-    return f"{table}.{reference.column} has no row in {reference.to_table}"
-
-
-def _has_value(archives: Archives, buried: BuriedColumn) -> str:
-    return f"EXISTS (SELECT 1 {_of_row(archives, buried)})"
-
-
-def _of_row(archives: Archives, buried: BuriedColumn) -> str:
-    """Return FROM and WHERE of a row's archived value, if its reference still holds."""
-    quote = archives.quote
-    # The unary plus takes the affinity away from the row's key, so that the archive's index serves.
-    same = [f"r.{quote(k)} = +{quote(buried.table)}.{quote(k)}" for k in buried.key]
-    if buried.reference is not None:
-        value = f"r.{quote(buried.column)}"
-        parent = f"SELECT 1 FROM {quote(buried.reference.to_table)} p"
-        is_same = f"p.{quote(buried.reference.to_column)} = {value}"
-        same.append(f"({value} IS NULL OR EXISTS ({parent} WHERE {is_same}))")
-    return f"FROM {quote(buried.place)} r WHERE {' AND '.join(same)}"
+def _numbered(address: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"k{number}" for number, _ in enumerate(address))
