@@ -1,4 +1,4 @@
-"""The journal's tables: events of releases, and rows in quarantine.
+"""The journal's tables: events of releases, rows in quarantine, and aliases that are open.
 
 They are unmanaged: the journal makes them when it first needs them, as Django makes django_migrations.
 """
@@ -42,13 +42,25 @@ class Event(models.Model):
 
 
 class Quarantined(models.Model):
-    """A row, or a reference of a row, that reviving could not attach; `settled_at` is set by a person."""
+    """A row's image as the way back found it, with what could not be kept true; `settled_at` is set by a person.
+
+    What `object` and `definition` hold, by `kind`; whoever puts a row here fills them, as far as it can:
+
+    orphan     the column, and what it refers to, as ADD CONSTRAINT takes it; the row has left its table
+    reference  the same of a row that is still there and has lost the reference
+    overflow   the column that cannot hold its value, and the column's type; the image has the value
+    duplicate  the unique constraint or index, and the acts that make it, as JSON; the row is still there
+    violation  the same of any other constraint
+    """
 
     id: models.BigAutoField[Any, Any] = models.BigAutoField(primary_key=True)
     release: models.CharField[Any, Any] = models.CharField(max_length=40, db_index=True)
     table: models.TextField[Any, Any] = models.TextField()
     reason: models.TextField[Any, Any] = models.TextField()
     row: models.JSONField = models.JSONField()
+    kind: models.TextField[Any, Any] = models.TextField(null=True)
+    object: models.TextField[Any, Any] = models.TextField(null=True)
+    definition: models.TextField[Any, Any] = models.TextField(null=True)
     at: models.DateTimeField[Any, Any] = models.DateTimeField(default=timezone.now)
     settled_at: models.DateTimeField[Any, Any] = models.DateTimeField(null=True)
 
@@ -59,3 +71,27 @@ class Quarantined(models.Model):
 
     def __str__(self) -> str:
         return f"{self.table}: {self.reason}"
+
+
+class OpenAlias(models.Model):
+    """One `segue.core.change.Alias` that is open, and the migration that tells new code from old.
+
+    New code has the migration, or lacks it where the release goes `backwards`.
+    """
+
+    id: models.BigAutoField[Any, Any] = models.BigAutoField(primary_key=True)
+    table_name: models.TextField[Any, Any] = models.TextField()
+    column_name: models.TextField[Any, Any] = models.TextField()
+    place: models.TextField[Any, Any] = models.TextField()
+    app: models.TextField[Any, Any] = models.TextField()
+    migration: models.TextField[Any, Any] = models.TextField()
+    release: models.CharField[Any, Any] = models.CharField(max_length=40)
+    backwards: models.BooleanField[Any, Any] = models.BooleanField(default=False)
+
+    class Meta:
+        managed = False
+        app_label = "segue"
+        db_table = "segue_alias"
+
+    def __str__(self) -> str:
+        return f"{self.table_name}.{self.column_name}: {self.place}".replace(".:", ":")
