@@ -14,12 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench import migrate, noop, seed
+from bench import backfill, migrate, noop, seed
 from bench.tables import print_text, to_markdown
 from segue.core.errors import SegueError
 from segue.demo import one_interrupt
 
-BENCHMARKS: dict[str, ModuleType] = {"migrate": migrate, "noop": noop, "seed": seed}
+BENCHMARKS: dict[str, ModuleType] = {"backfill": backfill, "migrate": migrate, "noop": noop, "seed": seed}
 INTERRUPTED = 130
 
 

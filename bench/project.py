@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BACKEND = ROOT / "backend"
 APP = "music"
 USER_TABLE = "music_user"
+SONG_TABLE = "music_song"
 Version: TypeAlias = Literal["old", "new"]
 VERSIONS: tuple[Version, ...] = ("old", "new")
 Kind: TypeAlias = Literal["write", "read"]

@@ -1,7 +1,8 @@
 """carry_out() and undo() one step.
 
 Owns the order of journal and effect: a step inside a transaction commits with its journal row; a step outside
-one is announced before and probed after, so that whoever comes after a crash knows where to go on.
+one is announced before and probed after, so that whoever comes after a crash knows where to go on. A backfill
+is announced too, and goes on where the journal says that it was.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 
 from django.db import transaction
 
@@ -17,12 +19,13 @@ from segue.core.errors import StepFailed
 from segue.core.event import EventKind
 from segue.core.evidence import Timing
 from segue.core.plan import Step
+from segue.core.run import UNFILLED, Filled
 from segue.engines.base import Waited
 from segue.session import Session
 
 
-def carry_out(session: Session, release: str, step: Step) -> None:
-    """Do one step and journal it, settling first what a crash left of it.
+def carry_out(session: Session, release: str, step: Step, *, undoes: str = "") -> None:
+    """Do one step and journal it, settling first what a crash left of it; one that `undoes` others as their undo.
 
     Holds the step's locks only for its own transaction. Raises StepFailed when it cannot be done.
     """
@@ -38,21 +41,41 @@ def carry_out(session: Session, release: str, step: Step) -> None:
             waited_seconds=round(waited.seconds, 4),
             began_at=began_at,
         )
-        session.journal.append(release, EventKind.STEP_DONE, step=step, timing=timing)
+        if undoes:
+            session.journal.append(
+                release, EventKind.ACT_UNDONE, id=undoes, act=step.forward, acts_left=1, by=step.id, timing=timing
+            )
+        else:
+            session.journal.append(release, EventKind.STEP_DONE, step=step, timing=timing)
 
         def committed() -> None:
             session.timed(replace(timing, seconds=round(time.monotonic() - began, 4)))
 
         transaction.on_commit(committed, using=session.engine.connection.alias)
 
-    if step.forward.transactional or _must_run(session, release, step):
-        session.engine.carry_out(step.forward, then=done, say=session.say)
+    alone = step.forward.transactional and step.forward.backfill is None
+    if alone or _must_run(session, release, step):
+        _run(session, release, step.id, step.forward, done)
     else:
         done(Waited(attempts=0))
 
 
+def _run(session: Session, release: str, id_: str, act: Act, then: Callable[[Waited], None]) -> None:
+    """Carry an act out; a backfill from where it was under this id, noting in the journal how far it comes."""
+    if act.backfill is None:
+        session.engine.carry_out(act, then=then, say=session.say)
+        return
+
+    def note(filled: Filled) -> None:
+        session.journal.append(release, EventKind.BACKFILL_PROGRESS, id=id_, filled=filled)
+
+    filling = session.journal.run(release).filling
+    since = filling[1] if filling is not None and filling[0] == id_ else UNFILLED
+    session.engine.carry_out(act, then=then, say=session.say, since=since, note=note)
+
+
 def _must_run(session: Session, release: str, step: Step) -> bool:
-    """Announce a step outside a transaction, or settle the one that was announced before a crash."""
+    """Announce a step outside a transaction, or a backfill, or settle the one that was announced before a crash."""
     found = session.engine.probe(step) if step.probe else "absent"
     run = session.journal.run(release)
     announced = run.work.intended if run.work else run.intended
@@ -72,26 +95,46 @@ def _nothing(_: Waited) -> None:
 
 
 def undo(session: Session, release: str, step: Step, acts_left: int | None = None) -> None:
-    """Undo a step, act by act; each act commits with its journal row.
+    """Undo of a step what old code needs undone, act by act; each act commits with its journal row.
 
-    `acts_left` is where an interrupted undo stopped. Raises StepFailed for a step that is irreversible.
+    Background acts, which come last, are left to `undo_in_background`. `acts_left` is where an interrupted undo
+    stopped. Raises StepFailed for a step that is irreversible.
     """
     if isinstance(step.undo, Irreversible):
         raise StepFailed(f"{step.title} cannot be undone: {step.undo.reason}.")
-    began, began_at = time.monotonic(), time.time()
-    total = len(step.undo)
-    first = total - (total if acts_left is None else acts_left)
-    waited: list[Waited] = []
-    for number in range(first, total):
-        note = _undone(session, release, step, step.undo[number], total - number - 1, waited)
-        session.engine.carry_out(step.undo[number], then=note, say=session.say)
-    if total == 0:
+    if not step.undo:
         session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
         return
+    last = sum(1 for _ in takewhile(lambda act: act.background, reversed(step.undo)))
+    _undo_acts(session, release, step, step.undo[_first(step.undo, acts_left) : len(step.undo) - last], last)
+
+
+def undo_in_background(session: Session, release: str, step: Step) -> None:
+    """Carry out what is left of a step's undo; while it goes on both versions of the code run."""
+    assert not isinstance(step.undo, Irreversible)
+    _undo_acts(session, release, step, step.undo, 0, said="tighten again")
+
+
+def _first(acts: tuple[Act, ...], left: int | None) -> int:
+    return 0 if left is None else len(acts) - left
+
+
+def _undo_acts(
+    session: Session, release: str, step: Step, acts: tuple[Act, ...], left: int, said: str = "take back"
+) -> None:
+    """Carry out acts of a step's undo, after which `left` remain."""
+    if not acts:
+        return
+    began, began_at = time.monotonic(), time.time()
+    waited: list[Waited] = []
+    for number, act in enumerate(acts, 1):
+        after = len(acts) - number + left
+        note = _undone(session, release, step, act, after, waited)
+        _run(session, release, f"{step.id}:undo:{after}", act, note)
     session.timed(
         Timing(
             id=f"{step.id}:undo",
-            title=f"take back: {step.title}",
+            title=f"{said}: {step.title}",
             phase=step.phase,
             seconds=round(time.monotonic() - began, 4),
             attempts=sum(w.attempts for w in waited),
