@@ -7,13 +7,14 @@ that failed. The steps themselves are the executor's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
 from django.db import transaction
-from django.db.migrations import Migration, operations
+from django.db.migrations import Migration
 from django.db.migrations.exceptions import IrreversibleError
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.recorder import MigrationRecorder
@@ -26,123 +27,51 @@ from segue.core.event import EventKind
 from segue.core.evidence import Timing
 from segue.core.plan import Phase, Step
 from segue.core.run import Run, Work
-from segue.executor import carry_out, settle_intended, undo
+from segue.engines.base import SchemaTouched
+from segue.executor import carry_out, settle_intended, undo, undo_in_background
+from segue.operations import (
+    Move,
+    has_reverse,
+    is_silent,
+    is_sql,
+    is_translated,
+    on_database,
+    opaque_step,
+    place_of,
+    prefix,
+    prefix_of,
+    walk,
+    writes_step,
+)
+from segue.owncode import OwnCode, named, require_no_transaction
 from segue.session import Session
-
-# Operations that reach the database only through the schema editor's verbs, so that they can be translated.
-_TRANSLATED = (
-    operations.CreateModel,
-    operations.DeleteModel,
-    operations.RenameModel,
-    operations.AlterModelTable,
-    operations.AlterModelTableComment,
-    operations.AlterUniqueTogether,
-    operations.AlterIndexTogether,
-    operations.AlterOrderWithRespectTo,
-    operations.AlterModelOptions,
-    operations.AlterModelManagers,
-    operations.AddIndex,
-    operations.RemoveIndex,
-    operations.RenameIndex,
-    operations.AddConstraint,
-    operations.RemoveConstraint,
-    operations.AddField,
-    operations.RemoveField,
-    operations.AlterField,
-    operations.RenameField,
-)
-# Those of them that have an online form; a migration without any runs whole, as stock Django runs it.
-_ONLINE = (
-    operations.CreateModel,
-    operations.DeleteModel,
-    operations.AddIndex,
-    operations.RemoveIndex,
-    operations.AddField,
-    operations.RemoveField,
-    operations.AlterOrderWithRespectTo,
-)
 
 
 def runs_whole(session: Session, migration: Migration, *, fresh: bool) -> bool:
-    """Whether a migration runs in one transaction, as stock Django runs it."""
+    """Whether a migration runs in one transaction, as stock Django runs it: where it has no step of its own."""
     if fresh or not session.engine.online:
         return True
-    return not any(isinstance(op, _ONLINE) for op in _flat(migration.operations))
-
-
-def _flat(ops: Iterable[Operation]) -> Iterable[Operation]:
-    for op in ops:
-        if isinstance(op, operations.SeparateDatabaseAndState):
-            yield from _flat(op.database_operations)
-        else:
-            yield op
-
-
-def is_translated(operation: Operation) -> bool:
-    """Whether everything that the operation does to the database passes through the schema editor's verbs."""
-    return all(isinstance(op, _TRANSLATED) for op in _flat([operation]))
-
-
-def walk(
-    migration: Migration, state: ProjectState, *, backwards: bool
-) -> Iterator[tuple[int, Operation, ProjectState, ProjectState]]:
-    """Yield each operation with its place in the file, the state that it starts from and the one that it leaves.
-
-    Forwards, `state` itself becomes the state after the migration, as Django's own loop has it.
-    """
-    if not backwards:
-        for index, operation in enumerate(migration.operations):
-            before = state.clone()
-            operation.state_forwards(migration.app_label, state)
-            yield index, operation, before, state
-        return
-    states = [state]
-    for operation in migration.operations:
-        if not operation.reversible:
-            raise IrreversibleError(f"Operation {operation} in {migration} is not reversible")
-        after = states[-1].clone()
-        operation.state_forwards(migration.app_label, after)
-        states.append(after)
-    for index in reversed(range(len(migration.operations))):
-        yield index, migration.operations[index], states[index + 1], states[index]
-
-
-Opaque = Callable[[str, Operation, ProjectState, ProjectState], None]
+    loud = [operation for _, operation in on_database(migration.operations) if not is_silent(operation)]
+    return not loud or (migration.atomic and not any(is_translated(operation) for operation in loud))
 
 
 def translate(
-    editor: Any, migration: Migration, state: ProjectState, *, backwards: bool, opaque: Opaque
+    editor: Any, migration: Migration, state: ProjectState, *, backwards: bool, opaque: Callable[[Move], None]
 ) -> ProjectState:
     """Let every operation speak to the step editor, or to `opaque` when it does more than that.
 
     Returns the state after the migration, or backwards the one before it.
     """
-    prefix = f"{migration.app_label}.{migration.name}:{'back' if backwards else 'forth'}"
     with editor:
-        for index, operation, start, end in walk(migration, state, backwards=backwards):
-            editor.prefix = f"{prefix}:{index}"
-            if not is_translated(operation):
-                opaque(editor.prefix, operation, start, end)
-            elif backwards:
-                operation.database_backwards(migration.app_label, editor, start, end)
+        for move in walk(migration, state, backwards=backwards):
+            editor.prefix = prefix_of(move)
+            editor.states = (move.start, move.end)
+            if is_translated(move.operation) or is_silent(move.operation):
+                move.run(editor)
             else:
-                operation.database_forwards(migration.app_label, editor, start, end)
-        editor.prefix = f"{prefix}:end"
+                opaque(move)
+        editor.prefix = f"{prefix(migration, backwards=backwards)}:end"
     return state
-
-
-def opaque_step(prefix: str, operation: Operation) -> Step:
-    """Return the step of an operation that Segue cannot see through."""
-    return Step(
-        id=f"{prefix}:opaque",
-        title=operation.describe(),
-        phase=Phase.EXPAND,
-        forward=Act(),
-        undo=Irreversible(reason="it is the migration's own code"),
-        online=False,
-        opaque=True,
-        note="its locks and its effects are unknown",
-    )
 
 
 class ReleaseCarrier:
@@ -161,6 +90,7 @@ class ReleaseCarrier:
         self._cemetery: Cemetery = session.journal.cemetery(before_work_of=release)
         self._new_tables = _tables_made(session.journal.run(release))
         self._recorder = MigrationRecorder(session.engine.connection)
+        self._touched: dict[str, SchemaTouched] = {}
 
     def forward(self, migration: Migration, state: ProjectState) -> ProjectState:
         """Apply the migration to the database; return the state after it."""
@@ -172,8 +102,17 @@ class ReleaseCarrier:
 
     def _carry(self, migration: Migration, state: ProjectState, *, backwards: bool) -> ProjectState:
         self._session.engine.check_held()
-        if runs_whole(self._session, migration, fresh=self._fresh):
-            return self._whole(migration, state, backwards)
+        key = (migration.app_label, migration.name)
+        begun = self._work is not None and self._work.migration == key
+        if not begun and runs_whole(self._session, migration, fresh=self._fresh):
+            if self._fresh or not self._session.engine.online:
+                return self._whole(migration, state, backwards)
+            after = self._whole_unless_touched(migration, state.clone(), backwards)
+            if after is not None:
+                return after
+        return self._step_by_step(migration, state, backwards)
+
+    def _step_by_step(self, migration: Migration, state: ProjectState, backwards: bool) -> ProjectState:
         key = (migration.app_label, migration.name)
         start = state.clone()
         try:
@@ -214,21 +153,49 @@ class ReleaseCarrier:
             )
             self._append(EventKind.STEP_DONE, step=step)
 
-        if self._fresh:
+        stock = self._fresh and (self._session.engine.online or not migration.atomic)
+        if stock:
             # Nobody has written anything yet, so there is nothing to archive.
             made = self._session.engine.connection.schema_editor(atomic=migration.atomic)
         else:
             made = self._session.engine.whole_editor(
-                atomic=migration.atomic, release=self._release, cemetery=self._cemetery, done=archived
+                atomic=migration.atomic,
+                release=self._release,
+                migration=f"{migration.app_label}.{migration.name}",
+                backwards=backwards,
+                cemetery=self._cemetery,
+                done=archived,
             )
         with made as editor:
             self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards)
-            state = migration.unapply(state, editor) if backwards else migration.apply(state, editor)
+            if stock:
+                state = migration.unapply(state, editor) if backwards else migration.apply(state, editor)
+            else:
+                _run_archiving(editor, migration, state, backwards=backwards)
             for sql in editor.deferred_sql:
                 editor.execute(sql, None)
             editor.deferred_sql.clear()
             history.record(self._recorder, migration, backwards=backwards)
             self._append(EventKind.MIGRATION_DONE, migration=key, backwards=backwards, whole=True)
+        return state
+
+    def _whole_unless_touched(self, migration: Migration, state: ProjectState, backwards: bool) -> ProjectState | None:
+        """Run a migration of nothing but code whole; None, and nothing has happened, when it changes the schema."""
+        key = (migration.app_label, migration.name)
+        try:
+            with self._editor(_no_step).tripwire(atomic=True) as editor:
+                self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards)
+                for move in walk(migration, state, backwards=backwards):
+                    met = move
+                    editor.armed = not is_sql(move.operation)
+                    with named(move, self._cemetery.aliases):
+                        move.run(editor)
+                    editor.require_untouched()
+                history.record(self._recorder, migration, backwards=backwards)
+                self._append(EventKind.MIGRATION_DONE, migration=key, backwards=backwards, whole=True)
+        except SchemaTouched as touched:
+            self._touched[prefix_of(met)] = touched
+            return None
         return state
 
     # Stepwise: each step commits by itself
@@ -237,67 +204,100 @@ class ReleaseCarrier:
         assert self._work is not None
         run = self._session.journal.run(self._release)
         done = {step.id for step in self._work.steps} | {step.id for _, step in run.deferred}
+        begun = {place_of(step) for step in self._work.steps}
+        busy = False
 
         def carry(step: Step) -> None:
+            nonlocal busy
             if step.id in done:
                 return
-            if step.phase is not Phase.CONTRACT:
-                carry_out(self._session, self._release, step)
-            elif self._deferring:
-                self._append(EventKind.STEP_DEFERRED, step=step)
+            require_no_transaction(self._session, step)
+            busy = True
+            try:
+                self._carry_step(step)
+            finally:
+                busy = False
 
-        def opaque(prefix: str, operation: Operation, start: ProjectState, end: ProjectState) -> None:
-            step = opaque_step(prefix, operation)
-            if step.id not in done:
-                self._run_opaque(migration, step, operation, start, end, backwards)
+        def opaque(move: Move) -> None:
+            if opaque_step(move).id not in done:
+                self._run_own_code(editor, move, done, begun=move.place in begun, busy=lambda: busy)
 
-        return translate(self._editor(carry), migration, state, backwards=backwards, opaque=opaque)
+        editor = self._editor(carry)
+        return translate(editor, migration, state, backwards=backwards, opaque=opaque)
 
     def _editor(self, emit: Callable[[Step], None]) -> Any:
-        return self._session.engine.step_editor(
+        editor = self._session.engine.step_editor(
             emit=emit, prefix="", release=self._release, cemetery=self._cemetery, new_tables=self._new_tables
         )
+        editor.defers = self._deferring
+        return editor
 
-    def _run_opaque(
-        self,
-        migration: Migration,
-        step: Step,
-        operation: Operation,
-        start: ProjectState,
-        end: ProjectState,
-        backwards: bool,
-    ) -> None:
-        """Run the migration's own code with stock's editor, in a transaction of its own unless it wants none."""
-        connection = self._session.engine.connection
+    def _carry_step(self, step: Step) -> None:
+        if step.phase is not Phase.CONTRACT:
+            carry_out(self._session, self._release, step)
+        elif self._deferring:
+            self._append(EventKind.STEP_DEFERRED, step=step)
+
+    def _run_own_code(self, editor: Any, move: Move, done: set[str], *, begun: bool, busy: Callable[[], bool]) -> None:
+        """Run an operation that Segue cannot see through and journal that it is done, and that it has written."""
         began, began_at = time.monotonic(), time.time()
-        alone: AbstractContextManager[Any] = nullcontext()
-        if migration.atomic or operation.atomic:
-            alone = transaction.atomic(using=connection.alias)
-        with alone:
-            made = self._session.engine.whole_editor(
-                atomic=False, release=self._release, cemetery=self._cemetery, done=self._cemetery.follow
-            )
-            with made as editor:
-                method = operation.database_backwards if backwards else operation.database_forwards
-                method(migration.app_label, editor, start, end)
-            timing = Timing(
-                id=step.id,
-                title=step.title,
-                phase=step.phase,
-                seconds=round(time.monotonic() - began, 4),
-                attempts=1,
-                waited_seconds=0.0,
-                began_at=began_at,
-            )
-            self._append(EventKind.STEP_DONE, step=step, timing=timing)
-        self._session.timed(timing)
+        alias = self._session.engine.connection.alias
+        mark = writes_step(move)
+        noting = False
+
+        def note_done(step: Step) -> None:
+            self._note_done(step, time.monotonic() - began, began_at)
+
+        def noted() -> None:
+            done.add(mark.id)
+
+        def listens() -> bool:
+            """Whether a write is the code's own, and none is noted yet; a note goes when its write is rolled back."""
+            waiting = [hook[1] for hook in self._session.engine.connection.run_on_commit]
+            return not noting and not busy() and mark.id not in done and noted not in waiting
+
+        def wrote() -> None:
+            nonlocal noting
+            noting = True
+            try:
+                self._append(EventKind.STEP_DONE, step=mark)
+            finally:
+                noting = False
+            transaction.on_commit(noted, using=alias)
+
+        code = OwnCode(
+            session=self._session,
+            move=move,
+            editor=editor,
+            aliases=self._cemetery.aliases,
+            then=lambda: note_done(opaque_step(move)),
+            listens=listens,
+            wrote=wrote,
+        )
+        if code.run(begun=begun, touched=self._touched.get(prefix_of(move))):
+            note_done(opaque_step(move, undo=()))
+
+    def _note_done(self, step: Step, seconds: float, began_at: float) -> None:
+        """Journal that an operation that Segue cannot see through is done, in its transaction if it has one."""
+        timing = Timing(
+            id=step.id,
+            title=step.title,
+            phase=step.phase,
+            seconds=round(seconds, 4),
+            attempts=1,
+            waited_seconds=0.0,
+            began_at=began_at,
+        )
+        self._append(EventKind.STEP_DONE, step=step, timing=timing)
+        transaction.on_commit(lambda: self._session.timed(timing), using=self._session.engine.connection.alias)
 
     # Taking back
 
     def _take_back(self, migration: Migration, start: ProjectState, error: BaseException) -> None:
         """Undo what is done of the migration; raise NeedsPerson, from the error, when something cannot be."""
         try:
-            take_back(self._session, self._release, migration, start)
+            stays = take_back(self._session, self._release, migration, start, leaving_writes=True)
+            finish_in_background(self._session, self._release)
         except (SegueError, IrreversibleError) as second:
             raise NeedsPerson(
                 f"{migration} failed: {error}\nand could not be taken back: {second}",
@@ -305,6 +305,33 @@ class ReleaseCarrier:
             ) from error
         self._work = None
         self._cemetery = self._session.journal.cemetery()
+        if stays:
+            raise NeedsPerson(
+                f"{migration} failed: {error}\nEvery change of the schema is taken back. What this wrote beside them "
+                f"stays, because it was committed as it went and has no reverse: {', '.join(stays)}.",
+                next_command="settle what it wrote and mend the cause, then run the same command again: the migration "
+                "begins anew",
+            ) from error
+
+
+def _run_archiving(editor: Any, migration: Migration, state: ProjectState, *, backwards: bool) -> None:
+    """Run a migration through an editor that archives: its own code apart, which needs no reverse to be taken back."""
+
+    def is_undone(operation: Operation) -> bool:
+        return operation.reversible or not is_translated(operation)
+
+    for move in walk(migration, state, backwards=backwards, is_undone=is_undone):
+        operation = move.operation
+        if is_translated(operation) or is_silent(operation):
+            move.run(editor)
+            continue
+        name = f"{migration.app_label}.{migration.name}:{move.place}"
+        back = partial(move.run, editor) if has_reverse(operation) else None
+        editor.own_code(name, partial(move.run, editor), back, is_reversible=operation.reversible)
+
+
+def _no_step(step: Step) -> None:
+    raise TypeError(f"a migration that runs whole has no step of its own: {step.title}")
 
 
 def _tables_made(run: Run) -> set[str]:
@@ -314,62 +341,140 @@ def _tables_made(run: Run) -> set[str]:
     return {retired.table for act in acts for retired in act.retires if retired.kind is Kind.TABLE}
 
 
-def take_back(session: Session, release: str, migration: Migration | None, start: ProjectState | None) -> None:
-    """Undo, newest first, what is done of the migration in work, and journal that it never was.
+def take_back(
+    session: Session,
+    release: str,
+    migration: Migration | None,
+    start: ProjectState | None,
+    *,
+    leaving_writes: bool = False,
+) -> tuple[str, ...]:
+    """Undo, newest first, what old code needs undone of the migration in work, and journal that it never was.
 
-    Each act commits by itself; an interrupted one is gone on with by the next call. A step that has no undo of
-    its own is undone by its operation's other direction, which needs the migration and the state before it;
-    without them it raises StepFailed. A migration that was recorded as applied no longer is.
+    What may wait is left to `finish_in_background`. Each act commits by itself; an interrupted one is gone on
+    with by the next call. Where a step has no undo of its own the whole operation is undone by its other direction,
+    which needs the migration and the state before it. A migration that was recorded as applied no longer is.
+
+    Raises StepFailed, before anything is undone, when something cannot be: a migration that cannot go back can
+    still go on. Returns the operations that failed half way and whose own writes stay, only when that is allowed.
     """
     work = session.journal.run(release).work
     if work is None:
-        return
-    _require_undoable(work, migration if start is not None else None)
+        return ()
+    by_operation, stays = _without_undo(work, migration, start, leaving_writes=leaving_writes)
     if work.intended is not None:
         settle_intended(session, work.intended)
-    undone: set[str] = set()
-    for step in reversed(work.steps):
-        operation = step.id.split(":")[2]
-        if isinstance(step.undo, Irreversible) and operation in undone:
-            session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
-        elif isinstance(step.undo, Irreversible) and migration is not None and start is not None:
-            _undo_by_operation(session, release, migration, start, step, work.backwards)
-            undone.add(operation)
-        else:
-            undo(session, release, step, (work.acts_left or {}).get(step.id))
+    turned: set[str] = set()
+    for step in reversed(work.begun):
+        place = place_of(step)
+        if place not in by_operation:
+            _undo_or_leave(session, release, step, work)
+        elif place not in turned:
+            _reverse(session, release, by_operation[place], work)
+            turned.add(place)
     recorder = MigrationRecorder(session.engine.connection)
     with transaction.atomic(using=session.engine.connection.alias):
         if not work.backwards:
             history.unrecord(recorder, work.migration, migration)
         session.journal.append(release, EventKind.MIGRATION_UNDONE, migration=work.migration)
+    return stays
 
 
-def _require_undoable(work: Work, migration: Migration | None) -> None:
-    """Raise StepFailed before anything is undone, so that a migration that cannot go back can still go on."""
-    for step in work.steps:
-        if not isinstance(step.undo, Irreversible):
-            continue
-        place = step.id.split(":")[2]
-        operation = migration.operations[int(place)] if migration is not None and place.isdigit() else None
-        if operation is None or not (work.backwards or operation.reversible):
+def finish_in_background(session: Session, release: str) -> None:
+    """Carry out, newest first, what could wait until old code ran again; an interrupted call is gone on with."""
+    for step in session.journal.run(release).background:
+        undo_in_background(session, release, step)
+
+
+def is_undoable(steps: tuple[Step, ...], migration: Migration) -> bool:
+    """Whether each step has an undo, or belongs to an operation that has a reverse."""
+    operations = dict(on_database(migration.operations))
+    fixed = [place_of(step) for step in steps if isinstance(step.undo, Irreversible)]
+    return all(place in operations and operations[place].reversible for place in fixed)
+
+
+def _without_undo(
+    work: Work, migration: Migration | None, start: ProjectState | None, *, leaving_writes: bool
+) -> tuple[dict[str, Move], tuple[str, ...]]:
+    """Return the operations to reverse as wholes, by their places, and the titles of those whose writes stay."""
+    fixed = [step for step in work.begun if isinstance(step.undo, Irreversible)]
+    moves: dict[str, Move] = {}
+    if fixed and migration is not None and start is not None:
+        moves = _moves_at({place_of(step) for step in fixed}, migration, start, backwards=work.backwards)
+    found: dict[str, Move] = {}
+    stays: list[str] = []
+    for step in fixed:
+        move = moves.get(place_of(step))
+        if move is not None and (work.backwards or move.operation.reversible):
+            found[move.place] = move
+        elif move is not None and leaving_writes and step.id == writes_step(move).id and not _is_done(move, work):
+            stays.append(step.title)
+        else:
+            assert isinstance(step.undo, Irreversible)
             raise StepFailed(f"{step.title} cannot be undone: {step.undo.reason}, without a reverse.")
+    return found, tuple(stays)
 
 
-def _undo_by_operation(
-    session: Session, release: str, migration: Migration, start: ProjectState, step: Step, backwards: bool
-) -> None:
-    place = step.id.split(":")[2]
-    for index, operation, before, after in walk(migration, start.clone(), backwards=backwards):
-        if str(index) != place:
-            continue
-        if not backwards and not operation.reversible:
-            raise StepFailed(f"{step.title} has no reverse.")
-        alias = session.engine.connection.alias
-        with transaction.atomic(using=alias):
-            made = session.engine.whole_editor(atomic=False, release=release, cemetery=Cemetery(), done=lambda _: None)
-            with made as editor:
-                method = operation.database_forwards if backwards else operation.database_backwards
-                method(migration.app_label, editor, after, before)
-            session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
-        return
-    raise StepFailed(f"{step.title} has no operation of its own to undo it by.")
+def _is_done(move: Move, work: Work) -> bool:
+    return any(step.id == opaque_step(move).id for step in work.steps)
+
+
+def _moves_at(places: set[str], migration: Migration, start: ProjectState, *, backwards: bool) -> dict[str, Move]:
+    """Return the operations at these places, each with states of its own."""
+    found = {}
+    for move in walk(migration, start.clone(), backwards=backwards):
+        if move.place in places:
+            found[move.place] = replace(move, end=move.end.clone())
+    return found
+
+
+def _undo_or_leave(session: Session, release: str, step: Step, work: Work) -> None:
+    if isinstance(step.undo, Irreversible):
+        session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
+    else:
+        undo(session, release, step, (work.acts_left or {}).get(step.id))
+
+
+def _reverse(session: Session, release: str, move: Move, work: Work) -> None:
+    """Undo an operation by its other direction, through the same door; what that has done already it does not do again.
+
+    Raises StepFailed, whatever the operation's own code raises.
+    """
+    back = move.reverse()
+    begun = {done for done in work.reversed_by if done.split(":")[2] == move.place}
+
+    def carry(step: Step) -> None:
+        if step.id not in begun and step.phase is not Phase.CONTRACT:
+            require_no_transaction(session, step)
+            carry_out(session, release, step, undoes=prefix_of(move))
+
+    def note_undone() -> None:
+        with transaction.atomic(using=session.engine.connection.alias):
+            for step in work.begun:
+                if place_of(step) == move.place:
+                    session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
+
+    cemetery = session.journal.cemetery(before_reversal=(release, prefix_of(move)))
+    editor = session.engine.step_editor(
+        emit=carry, prefix=prefix_of(back), release=release, cemetery=cemetery, new_tables=set()
+    )
+    editor.defers = False
+    as_it_went = True
+    try:
+        with editor:
+            if is_translated(back.operation):
+                back.run(editor)
+            else:
+                as_it_went = OwnCode(
+                    session=session,
+                    move=back,
+                    editor=editor,
+                    aliases=cemetery.aliases,
+                    then=note_undone,
+                ).run(begun=bool(begun), touched=None)
+    except SegueError:
+        raise
+    except Exception as error:
+        raise StepFailed(f"{move.operation.describe()} could not be reversed: {error}") from error
+    if as_it_went:
+        note_undone()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from django.db.migrations import Migration
+from django.db.migrations.state import ProjectState
 
-from segue.carrier import ReleaseCarrier, take_back
+from segue.carrier import ReleaseCarrier, finish_in_background, is_undoable, take_back
 from segue.core.change import Cemetery, Irreversible
 from segue.core.errors import FailedAndUndone, Interrupted, LockNotTaken, NeedsPerson, SegueError, StepFailed
 from segue.core.event import EventKind
@@ -21,59 +23,86 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
 
     Call it while holding the target, with a forward release that is open, being applied or being rolled
     back. What was done step by step is undone step by step, from the journal alone: the time does not depend on
-    rows, nor on how long Django takes to compute its states. What ran whole is unapplied by Django. Raises
-    FailedAndUndone or Interrupted when it stopped on the way; calling it again goes on.
+    rows, nor on how long Django takes to compute its states. What ran whole is unapplied by Django. What only
+    tightens again waits until old code runs. Raises FailedAndUndone or Interrupted when it stopped on the way;
+    calling it again goes on.
     """
+    began = time.monotonic()
+    is_new = run.state is not State.ROLLING_BACK
     if run.work is not None and not run.work.backwards:
         take_back_unfinished(session, run)
         run = session.journal.run(run.release)
     wanted = [key for key in run.migrations if keys is None or key in keys]
     plan = backwards_plan(session.migrator, wanted)
-    if run.state is not State.ROLLING_BACK:
+    if is_new:
         session.journal.append(run.release, EventKind.ROLLBACK_STARTED, migrations=wanted)
     session.migrator.carrier = ReleaseCarrier(session, run.release, fresh=False, deferring=False)
+    old_code_runs = False
     with session.watching(_tables(run)) as canary:
         try:
             for migration, _ in plan:
                 _unapply(session, run, migration)
+            old_code_runs = True
+            _tell_that_old_code_runs(session, run, time.monotonic() - began if is_new else None)
+            finish_in_background(session, run.release)
         except NeedsPerson:
             raise
         except (Exception, KeyboardInterrupt) as error:
             if not session.engine.connection.is_usable():
                 raise  # The engine, which holds the target, says what a lost connection means.
             # Any code of a migration may raise anything; what it had done is journaled, so the next call goes on.
-            raise _failure(run, error) from error
+            raise _failure(run, error, old_code_runs=old_code_runs) from error
     left = session.journal.run(run.release).migrations
     kind = EventKind.RELEASE_OPENED if left else EventKind.RELEASE_ROLLED_BACK
     session.journal.append(run.release, kind, blocked=canary.blocked())
     return session.journal.run(run.release)
 
 
+def _tell_that_old_code_runs(session: Session, run: Run, seconds: float | None) -> None:
+    """Journal that nothing of the release is in old code's way any more; nobody knows how long an interruption was."""
+    now = session.journal.run(run.release)
+    if run.state is not State.ROLLING_BACK or run.migrations != now.migrations:
+        session.journal.append(run.release, EventKind.OLD_CODE_RUNS, seconds=seconds and round(seconds, 3))
+    if now.background:
+        left = len(now.background)
+        session.say(f"old code runs again; {left} background {'step' if left == 1 else 'steps'} left")
+
+
 def _unapply(session: Session, run: Run, migration: Migration) -> None:
     key = (migration.app_label, migration.name)
     steps = dict(run.done).get(key)
-    if steps is None or not _journal_suffices(steps, session.journal.cemetery()):
+    work = session.journal.run(run.release).work
+    if steps is None or work is not None or not _journal_suffices(steps, migration, session.journal.cemetery()):
         session.migrator.reload()
         session.migrator.migrate([], plan=[(migration, True)])
         return
     session.migrator.progress("unapply_start", migration)
     session.journal.append(run.release, EventKind.MIGRATION_REOPENED, migration=key)
-    take_back(session, run.release, migration, None)
+    take_back(session, run.release, migration, _start(session, migration, steps))
     session.migrator.progress("unapply_success", migration)
 
 
-def _journal_suffices(steps: tuple[Step, ...], cemetery: Cemetery) -> bool:
-    """Whether undoing the steps as journaled leads back: each has an undo, and what it revives lies where it lay.
+def _start(session: Session, migration: Migration, steps: tuple[Step, ...]) -> ProjectState | None:
+    """The state before a migration, where a step can only be undone by its operation."""
+    if not any(isinstance(step.undo, Irreversible) for step in steps):
+        return None
+    state: ProjectState = session.migrator.loader.project_state((migration.app_label, migration.name), at_end=False)
+    return state
+
+
+def _journal_suffices(steps: tuple[Step, ...], migration: Migration, cemetery: Cemetery) -> bool:
+    """Whether undoing the steps as journaled leads back: each can be undone, and what it revives lies where it lay.
 
     A release that buried something gave its name to something else; only a new translation sorts that out.
     """
     retired = cemetery.all()
     for step in steps:
-        if isinstance(step.undo, Irreversible) or any(r.place for r in step.forward.retires):
+        acts = () if isinstance(step.undo, Irreversible) else step.undo
+        if not acts and any(r.place for r in step.forward.retires):
             return False
-        if any(r not in retired for act in step.undo for r in act.revives):
+        if any(r not in retired for act in acts for r in act.revives):
             return False
-    return True
+    return is_undoable(steps, migration)
 
 
 def _tables(run: Run) -> tuple[str, ...]:
@@ -86,10 +115,11 @@ def take_back_unfinished(session: Session, run: Run) -> None:
     assert run.work is not None
     loader = session.migrator.loader
     migration = loader.graph.nodes.get(run.work.migration)
-    needs_state = any(isinstance(step.undo, Irreversible) for step in run.work.steps)
-    start = loader.project_state(run.work.migration, at_end=False) if migration and needs_state else None
+    start = _start(session, migration, run.work.begun) if migration else None
+    # Where taking back had begun, what cannot be taken back had been left already.
+    leaving = bool(run.work.acts_left)
     try:
-        take_back(session, run.release, migration, start)
+        take_back(session, run.release, migration, start, leaving_writes=leaving)
     except LockNotTaken:
         raise
     except StepFailed as error:
@@ -100,14 +130,29 @@ def take_back_unfinished(session: Session, run: Run) -> None:
     session.migrator.reload()
 
 
-def _failure(run: Run, error: BaseException) -> FailedAndUndone | Interrupted:
+def finish(session: Session, run: Run) -> None:
+    """Carry out what an interrupted taking back had left for when old code runs again."""
+    try:
+        finish_in_background(session, run.release)
+    except LockNotTaken:
+        raise
+    except StepFailed as error:
+        raise NeedsPerson(
+            f"Release {run.release} was taken back, and what old code needs is there; what was left failed: {error}",
+            next_command="mend the cause, then run the same command again: it goes on where it stopped",
+        ) from error
+
+
+def _failure(run: Run, error: BaseException, *, old_code_runs: bool) -> FailedAndUndone | Interrupted:
     if isinstance(error, KeyboardInterrupt):
+        stands = "what old code needs is back" if old_code_runs else "old and new code both still run"
         return Interrupted(
-            f"Interrupted; release {run.release} is rolled back half way, and old and new code both still run.",
+            f"Interrupted; release {run.release} is rolled back half way, and {stands}.",
             next_command="segue rollback, to go on",
         )
     what = error.message if isinstance(error, SegueError) else str(error) or type(error).__name__
+    stands = "What old code needs is back." if old_code_runs else "Old and new code both still run."
     return FailedAndUndone(
-        f"Rolling back release {run.release} stopped: {what}\nOld and new code both still run.",
+        f"Rolling back release {run.release} stopped: {what}\n{stands}",
         next_command="mend the cause and run segue rollback again: it goes on where it stopped",
     )
