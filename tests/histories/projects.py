@@ -1,0 +1,293 @@
+"""The public projects whose migrations are walked: what is installed, and what their code expects of rows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+CACHE = Path(sys.prefix) / "histories"
+Make = Callable[[int], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """One project: what pip installs without dependencies, INSTALLED_APPS after Django's own, and settings.
+
+    `defaults` is a module of settings that the project brings along.
+
+    `apps` are the labels whose migrations are counted as the project's. `values` makes what a column needs so that
+    the project's own code understands the row: "table.column" and a number.
+    """
+
+    name: str
+    package: str
+    requirements: tuple[str, ...]
+    installed: tuple[str, ...]
+    apps: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    defaults: str = ""
+    context_processors: tuple[str, ...] = ()
+    values: Mapping[str, Make] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is installed, apart from what Segue's own tests run with."""
+        return CACHE / self.name
+
+    def install(self) -> None:
+        """Install what is missing and let this process import it, after everything that it has already."""
+        CACHE.mkdir(exist_ok=True)
+        wanted = "\n".join((self.package, *self.requirements))
+        installed = self.folder / "installed.txt"
+        with FileLock(CACHE / f"{self.name}.lock"):
+            if not installed.exists() or installed.read_text(encoding="utf-8") != wanted:
+                options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade", "--target"]
+                command = [sys.executable, "-m", "pip", "install", *options, str(self.folder), *wanted.splitlines()]
+                subprocess.run(command, check=True)
+                installed.write_text(wanted, encoding="utf-8")
+        sys.path.append(str(self.folder))
+
+
+_OAUTH = History(
+    name="oauth",
+    package="django-oauth-toolkit==3.0.1",
+    requirements=(
+        "certifi==2026.10.18",
+        "cffi==2.1.1",
+        "charset_normalizer==3.5.2",
+        "cryptography==50.0.2",
+        "idna==3.20",
+        "jwcrypto==1.6.1",
+        "oauthlib==4.0.1",
+        "pycparser==3.12",
+        "requests==2.34.2",
+        "urllib3==2.8.0",
+    ),
+    installed=("oauth2_provider",),
+    apps=("oauth2_provider",),
+)
+
+_HELPDESK = History(
+    name="helpdesk",
+    package="django-helpdesk==2.6.1",
+    requirements=(
+        "beautifulsoup4==4.15.0",
+        "certifi==2026.10.18",
+        "charset_normalizer==3.5.2",
+        "django_cleanup==9.0.0",
+        "django_model_utils==5.0.0",
+        "djangorestframework==3.18.3",
+        "email_reply_parser==0.5.12",
+        "idna==3.20",
+        "markdown==3.11.3",
+        "nh3==0.3.8",
+        "oauthlib==4.0.1",
+        "requests==2.34.2",
+        "requests_oauthlib==2.0.0",
+        "soupsieve==4.1.2",
+        "urllib3==2.8.0",
+    ),
+    installed=("django.contrib.sites", "helpdesk"),
+    apps=("helpdesk",),
+    settings={"SITE_ID": 1, "HELPDESK_TEAMS_MODEL": "auth.Group", "HELPDESK_TEAMS_MIGRATION_DEPENDENCIES": []},
+)
+
+_WAGTAIL_APPS = (
+    "wagtailforms",
+    "wagtailredirects",
+    "wagtailsearchpromotions",
+    "wagtailembeds",
+    "wagtailusers",
+    "wagtaildocs",
+    "wagtailimages",
+    "wagtailsearch",
+    "wagtailadmin",
+    "wagtailcore",
+)
+_WAGTAIL = History(
+    name="wagtail",
+    package="wagtail==7.0",
+    requirements=(
+        "anyascii==0.3.3",
+        "beautifulsoup4==4.15.0",
+        "certifi==2026.10.18",
+        "charset_normalizer==3.5.2",
+        "defusedxml==0.7.1",
+        "django_filter==26.2",
+        "django_modelcluster==6.5",
+        "django_permissionedforms==0.1",
+        "django_stubs_ext==6.1.2",
+        "django_taggit==6.1.0",
+        "django_tasks==0.7.0",
+        "django_treebeard==4.8.0",
+        "djangorestframework==3.18.3",
+        "draftjs_exporter==5.2.0",
+        "et_xmlfile==2.0.0",
+        "filetype==1.2.0",
+        "idna==3.20",
+        "laces==0.1.2",
+        "openpyxl==3.1.5",
+        "pillow==11.3.0",
+        "pillow_heif==1.8.1",
+        "requests==2.34.2",
+        "soupsieve==4.1.2",
+        "telepath==0.3.1",
+        "typing_extensions==4.16.0",
+        "urllib3==2.8.0",
+        "willow==1.12.0",
+    ),
+    installed=(
+        "wagtail.contrib.forms",
+        "wagtail.contrib.redirects",
+        "wagtail.contrib.search_promotions",
+        "wagtail.embeds",
+        "wagtail.users",
+        "wagtail.snippets",
+        "wagtail.documents",
+        "wagtail.images",
+        "wagtail.search",
+        "wagtail.admin",
+        "wagtail",
+        "modelcluster",
+        "taggit",
+    ),
+    apps=(*_WAGTAIL_APPS, "taggit"),
+    settings={"WAGTAIL_SITE_NAME": "histories", "WAGTAILADMIN_BASE_URL": "http://localhost"},
+)
+
+_DASHBOARDS = (
+    "Reports",
+    "Users",
+    "Orders",
+    "Catalogue",
+    "Offers",
+    "Partners",
+    "Pages",
+    "Ranges",
+    "Reviews",
+    "Vouchers",
+    "Communications",
+    "Shipping",
+)
+_OSCAR = History(
+    name="oscar",
+    package="django-oscar==4.0",
+    requirements=(
+        "babel==2.18.0",
+        "django_extra_views==0.15.0",
+        "django_haystack==3.3.0",
+        "django_phonenumber_field==8.5.0",
+        "django_tables2==2.7.0",
+        "django_treebeard==4.8.0",
+        "django_widget_tweaks==1.5.1",
+        "factory_boy==3.3.3",
+        "faker==40.54.0",
+        "phonenumbers==9.0.43",
+        "pillow==11.3.0",
+        "purl==1.6",
+        "six==1.17.0",
+    ),
+    installed=(
+        "django.contrib.sites",
+        "django.contrib.flatpages",
+        "oscar.config.Shop",
+        "oscar.apps.analytics.apps.AnalyticsConfig",
+        "oscar.apps.checkout.apps.CheckoutConfig",
+        "oscar.apps.address.apps.AddressConfig",
+        "oscar.apps.shipping.apps.ShippingConfig",
+        "oscar.apps.catalogue.apps.CatalogueConfig",
+        "oscar.apps.catalogue.reviews.apps.CatalogueReviewsConfig",
+        "oscar.apps.communication.apps.CommunicationConfig",
+        "oscar.apps.partner.apps.PartnerConfig",
+        "oscar.apps.basket.apps.BasketConfig",
+        "oscar.apps.payment.apps.PaymentConfig",
+        "oscar.apps.offer.apps.OfferConfig",
+        "oscar.apps.order.apps.OrderConfig",
+        "oscar.apps.customer.apps.CustomerConfig",
+        "oscar.apps.search.apps.SearchConfig",
+        "oscar.apps.voucher.apps.VoucherConfig",
+        "oscar.apps.wishlists.apps.WishlistsConfig",
+        "oscar.apps.dashboard.apps.DashboardConfig",
+        *(f"oscar.apps.dashboard.{name.lower()}.apps.{name}DashboardConfig" for name in _DASHBOARDS),
+        "treebeard",
+        "haystack",
+        "widget_tweaks",
+        "django_tables2",
+    ),
+    apps=(
+        "address",
+        "analytics",
+        "basket",
+        "catalogue",
+        "communication",
+        "customer",
+        "offer",
+        "order",
+        "partner",
+        "payment",
+        "reviews",
+        "shipping",
+        "voucher",
+        "wishlists",
+    ),
+    defaults="oscar.defaults",
+    settings={
+        "SITE_ID": 1,
+        "HAYSTACK_CONNECTIONS": {"default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}},
+    },
+)
+
+_CMS = History(
+    name="cms",
+    package="django-cms==4.1.6",
+    requirements=(
+        "django_classy_tags==4.1.0",
+        "django_formtools==2.7",
+        "django_sekizai==4.1.0",
+        "django_treebeard==4.8.0",
+        "djangocms_admin_style==3.3.1",
+        "packaging==26.3",
+    ),
+    installed=("django.contrib.admin", "django.contrib.sites", "cms", "menus", "treebeard", "sekizai"),
+    apps=("cms",),
+    context_processors=("sekizai.context_processors.sekizai", "cms.context_processors.cms_settings"),
+    settings={
+        "SITE_ID": 1,
+        "LANGUAGE_CODE": "en",
+        "LANGUAGES": [("en", "English")],
+        "CMS_CONFIRM_VERSION4": True,
+        "CMS_TEMPLATES": [("page.html", "Page")],
+    },
+)
+
+_RESULTS = History(
+    name="results",
+    package="django-celery-results==2.6.0",
+    requirements=(
+        "amqp==5.4.2",
+        "billiard==4.3.2",
+        "celery==5.7.0",
+        "click==8.5.1",
+        "click_didyoumean==0.3.1",
+        "click_plugins==1.1.1.2",
+        "click_repl==0.4.1",
+        "kombu==5.7.0",
+        "packaging==26.3",
+        "prompt_toolkit==3.0.53",
+        "python_dateutil==2.9.0.post0",
+        "six==1.17.0",
+        "tzlocal==5.4.5",
+        "vine==5.1.0",
+        "wcwidth==0.9.4",
+    ),
+    installed=("django_celery_results",),
+    apps=("django_celery_results",),
+)
+
+HISTORIES = {history.name: history for history in (_OAUTH, _RESULTS, _HELPDESK, _CMS, _OSCAR, _WAGTAIL)}
