@@ -9,11 +9,13 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from rich.markup import escape
 from segue import __version__, demo, render
 from segue.core.errors import ChangesPending, Interrupted, SegueError, UsageError
 from segue.core.evidence import Timing
+from segue.core.purge import spoken
 
 if TYPE_CHECKING:
     from segue.session import Session
@@ -42,12 +45,28 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     apply = _verb(verbs, "apply", _apply, "bring the database to the wanted migrations; the release stays open")
     _migration_arguments(apply)
     _writing_arguments(apply)
+    _blocking_argument(apply)
     rollback = _verb(verbs, "rollback", _rollback, "take the newest release back to where it began")
     rollback.add_argument("release", nargs="?", help="the release that is meant; done already is no error")
     _writing_arguments(rollback)
+    _blocking_argument(rollback)
     finalize = _verb(verbs, "finalize", _finalize, "end the open releases, once old code is gone")
     _writing_arguments(finalize)
+    _blocking_argument(finalize)
     finalize.add_argument("--old-code-gone", action="store_true", help="your word that no old code is connected")
+    purge = _verb(verbs, "purge", _purge, "archive in the store what was retired long enough ago, and drop it")
+    purge.add_argument("--older-than", metavar="DURATION", help="such as 7d or 0s (default: SEGUE['RETAIN'], 7 days)")
+    purge.add_argument("--forget", metavar="ARCHIVE", help="give up the values in an archive that is lost")
+    _writing_arguments(purge)
+    quarantine = _verb(verbs, "quarantine", _quarantine, "list what the way back could not keep, or settle it")
+    quarantine.add_argument("action", nargs="?", choices=("settle",), help="settle lines; without it they are listed")
+    quarantine.add_argument("ids", nargs="*", type=int, metavar="ID", help="the lines to settle")
+    quarantine.add_argument("--release", default="", help="settle what this release put there")
+    quarantine.add_argument("--table", default="", help="settle what is of this table")
+    how = quarantine.add_mutually_exclusive_group()
+    how.add_argument("--restore", action="store_true", help="put back what fits by now, or try the constraint again")
+    how.add_argument("--keep", action="store_true", help="leave everything as it is")
+    _writing_arguments(quarantine)
     _verb(verbs, "status", _status, "show where the database stands and what waits")
     story = verbs.add_parser("demo", help="the whole story on a database of its own, from a clone of Segue")
     demo.add_arguments(story)
@@ -75,9 +94,19 @@ def _writing_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 
 
+def _blocking_argument(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--allow-blocking",
+        metavar="DURATION",
+        help="for how long others may wait for what has no online form, such as 2s "
+        "(default: SEGUE['ALLOW_BLOCKING'], 50ms)",
+    )
+
+
 def main(arguments: Sequence[str], prog: str = "segue") -> int:
     """Run one command; return its exit status."""
     options = build_parser(prog).parse_args(arguments)
+    options.typed = _typed(prog, arguments)
     try:
         if options.verb == "demo":
             return demo.run(options)
@@ -146,7 +175,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     with _session(options) as session:
         plan = pipeline.plan(session, options.app, options.migration)
-    _print(options, render.plan_lines(plan, sql=options.sql), render.plan_json(plan))
+    _print(options, render.plan_lines(plan, sql=options.sql, allowed=session.allow_blocking), render.plan_json(plan))
     return ChangesPending.exit_status if options.check and plan.migrations else 0
 
 
@@ -156,7 +185,7 @@ def _apply(options: argparse.Namespace) -> int:
     with _session(options) as session:
         if options.dry_run or not _agreed(options):
             plan = pipeline.plan(session, options.app, options.migration)
-            _print(options, render.plan_lines(plan), render.plan_json(plan))
+            _print(options, render.plan_lines(plan, allowed=session.allow_blocking), render.plan_json(plan))
             if options.dry_run or not plan.migrations or not _confirmed(options, "Apply it?"):
                 return 0
         began = time.monotonic()
@@ -175,7 +204,7 @@ def _rollback(options: argparse.Namespace) -> int:
     with _session(options) as session:
         if options.dry_run or not _agreed(options):
             plan = pipeline.rollback_plan(session, options.release)
-            _print(options, render.plan_lines(plan), render.plan_json(plan))
+            _print(options, render.plan_lines(plan, allowed=session.allow_blocking), render.plan_json(plan))
             if options.dry_run or not _confirmed(options, "Roll it back?"):
                 return 0
         began = time.monotonic()
@@ -205,6 +234,73 @@ def _finalize(options: argparse.Namespace) -> int:
             lines = [line for run in runs for line in render.release_lines(run)]
             _print(options, lines, render.releases_json(runs, session.timings, seconds))
     return 0
+
+
+def _purge(options: argparse.Namespace) -> int:
+    from segue import conf, pipeline
+
+    retain = conf.read().RETAIN
+    older_than = conf.parse_duration("--older-than", options.older_than) if options.older_than else retain
+    with _session(options) as session:
+        if options.forget:
+            return _forget(options, session)
+        if options.dry_run or not _agreed(options):
+            survey = pipeline.purge_survey(session, older_than)
+            _print(options, render.survey_lines(survey), render.survey_json(survey))
+            if options.dry_run or not survey.due or not _confirmed(options, "Purge them?"):
+                return 0
+        began = time.monotonic()
+        purge = pipeline.purge(session, older_than)
+        _print(options, render.purge_lines(purge), render.purge_json(purge, session.timings, time.monotonic() - began))
+    purge.require_whole()
+    return 0
+
+
+def _forget(options: argparse.Namespace, session: Session) -> int:
+    from segue import pipeline
+
+    question = f"Give up the values in {options.forget}? Nothing can bring them back into the database."
+    if options.dry_run or not _confirmed(options, question):
+        return 0
+    forgotten = pipeline.forget_archive(session, options.forget)
+    line = f"Forgotten: {spoken(forgotten)} will be made anew, without the values in {forgotten.archive}."
+    _print(options, [line], {"schema_version": render.SCHEMA_VERSION, "forgotten": forgotten.archive})
+    return 0
+
+
+def _quarantine(options: argparse.Namespace) -> int:
+    from segue import pipeline
+
+    with _session(options) as session:
+        if options.action is None:
+            groups = pipeline.quarantine(session)
+            _print(options, render.quarantine_lines(groups), render.quarantine_json(groups))
+            return 0
+        _require_choice(options)
+        chosen = pipeline.quarantine_chosen(session, options.ids, options.release, options.table)
+        if options.dry_run or not _agreed(options):
+            how = "restore" if options.restore else "keep"
+            _print(options, render.chosen_lines(chosen, how), {"schema_version": render.SCHEMA_VERSION,
+                                                               "ids": [line.id for line in chosen]})  # fmt: skip
+            if options.dry_run or not _confirmed(options, "Settle them?"):
+                return 0
+        settled = pipeline.settle(session, chosen, restoring=options.restore)
+        _print(options, render.settled_lines(settled), render.settled_json(settled))
+    settled.require_whole()
+    return 0
+
+
+def _require_choice(options: argparse.Namespace) -> None:
+    if not (options.ids or options.release or options.table):
+        raise UsageError(
+            "Which lines? Nothing says which of the quarantine's lines are to be settled.",
+            next_command="segue quarantine, which gives the command for each group",
+        )
+    if not (options.restore or options.keep):
+        raise UsageError(
+            "How? --restore puts back what fits by now, --keep leaves everything as it is.",
+            next_command="the same command with --restore or --keep",
+        )
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -237,7 +333,29 @@ def _session(options: argparse.Namespace) -> Iterator[Session]:
             console.print(f"{'unapply' if action.startswith('un') else 'apply'} {migration}", style="bold")
 
     with direct(options.database):
-        yield open_session(options.database, say=say, told=told, progress=progress)
+        yield open_session(
+            options.database,
+            say=say,
+            told=told,
+            progress=progress,
+            allow_blocking=_allowed(options),
+            command=options.typed,
+        )
+
+
+def _allowed(options: argparse.Namespace) -> timedelta | None:
+    """How long others may wait, when it was said."""
+    from segue import conf
+
+    given = getattr(options, "allow_blocking", None)
+    return conf.parse_duration("--allow-blocking", given) if given else None
+
+
+def _typed(prog: str, arguments: Sequence[str]) -> str:
+    """What was typed, without what it allows, for an error that says what to allow."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--allow-blocking")
+    return shlex.join([prog, *parser.parse_known_args(arguments)[1]])
 
 
 def _agreed(options: argparse.Namespace) -> bool:

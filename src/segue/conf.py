@@ -23,10 +23,16 @@ class Settings:
     """The longest that another session waits because Segue waits for a lock."""
     LOCK_DEADLINE: timedelta = timedelta(minutes=10)
     """How long a step keeps trying for its locks before it gives up."""
+    ALLOW_BLOCKING: timedelta = timedelta(milliseconds=50)
+    """How long others may wait for work on the rows of a table that has no online form; beyond it is refused."""
     RUNNER_WAIT: timedelta = timedelta(seconds=60)
     """How long a command waits while another run holds the target."""
     STORE: str = ""
-    """URL of the folder or object store for the ledger; empty for none."""
+    """URL of the folder or object store for the ledger and for archives; empty for none."""
+    RETAIN: timedelta = timedelta(days=7)
+    """How long what was retired stays in the database before purge may archive and drop it."""
+    ALIAS_FROM: int = 10_000_000
+    """On a table with that many rows a renamed column is not copied: new code is told its old name instead."""
     DIRECT: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per alias, the DATABASES keys to override while migrating, past a transaction pooler."""
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from segue import models
 from segue.core.change import Cemetery
 from segue.core.event import EventKind
-from segue.core.run import UNDER_WAY, Event, Run, State, acts, replay
+from segue.core.quarantine import Group, Line, Trouble
+from segue.core.run import UNDER_WAY, Event, Graveyard, Run, State, acts, graveyard, replay
 from segue.core.values import to_json
 
+_SAMPLES = 3
 logger = logging.getLogger("segue.journal")
 
 
@@ -50,18 +54,25 @@ class Journal:
 
     def ensure(self) -> None:
         """Make the journal's tables where they are missing; call it while holding the target."""
-        if self.exists:
-            return
-        with self._connection.schema_editor() as editor:
-            editor.create_model(models.Event)
-            editor.create_model(models.Quarantined)
+        with self._connection.cursor() as cursor:
+            there = self._connection.introspection.table_names(cursor)
+        # Each by itself: a journal that an earlier version of Segue made may lack the later ones.
+        missing = [m for m in (models.Event, models.Quarantined, models.OpenAlias) if m._meta.db_table not in there]
+        if missing:
+            with self._connection.schema_editor() as editor:
+                for model in missing:
+                    editor.create_model(model)
         self._exists = True
 
     def append(self, release: str, kind: EventKind, **data: Any) -> None:
-        """Add an event, in the caller's transaction if there is one."""
+        """Add an event, in the caller's transaction if there is one.
+
+        The progress of a backfill reaches the ledger with the next event: nobody needs it there, and the store may
+        be slow.
+        """
         values = to_json(data)
         self._events.create(release=release, kind=kind.value, data=values)
-        if self._store is not None:
+        if self._store is not None and kind is not EventKind.BACKFILL_PROGRESS:
             transaction.on_commit(lambda: self._mirror(release), using=self._connection.alias)
 
     def runs(self) -> list[Run]:
@@ -85,10 +96,14 @@ class Journal:
         """Return the releases that wait for finalize, oldest first."""
         return [run for run in self.runs() if run.state is State.OPEN]
 
-    def cemetery(self, *, before_work_of: str = "") -> Cemetery:
+    def cemetery(
+        self, *, before_work_of: str = "", before_reversal: tuple[str, str] | None = None, before_finalize_of: str = ""
+    ) -> Cemetery:
         """Return every object that is retired now, or was before the unfinished migration of a release began.
 
-        A migration that is taken up again is translated again from its first step, so it must see what it saw.
+        A migration that is taken up again is translated again from its first step, so it must see what it saw. So
+        must the reversal of an operation, which the release and the id that its acts undo tell; and what waits for
+        finalize is judged by what lay where before the first of it was carried out.
         """
         if not self.exists:
             return Cemetery()
@@ -100,13 +115,74 @@ class Journal:
                 if event.release == before_work_of and event.kind is EventKind.MIGRATION_STARTED
             )
             events = events[:began]
+        if before_finalize_of:
+            ended = (e for e in events if e.release == before_finalize_of and e.kind is EventKind.FINALIZE_STARTED)
+            events = events[: events.index(next(ended))]
+        if before_reversal is not None:
+            events = _before_reversal(events, *before_reversal)
         return Cemetery(acts(events))
+
+    def graveyard(self) -> Graveyard:
+        """Return every retired object that lies in the database, with the releases that moved it."""
+        return graveyard(self._read()) if self.exists else Graveyard()
 
     def quarantined(self) -> int:
         """Return how many rows wait in quarantine for a person."""
         if not self.exists:
             return 0
-        return models.Quarantined.objects.using(self._connection.alias).filter(settled_at=None).count()
+        return int(self._unsettled.count())
+
+    def quarantine_groups(self) -> tuple[Group, ...]:
+        """Return what waits in quarantine, by release, table and reason, oldest first."""
+        if not self.exists:
+            return ()
+        alike = ("release", "table", "reason", "kind", "object")
+        rows = self._unsettled.values(*alike).annotate(count=Count("id"), first=Min("id")).order_by("first")
+        return tuple(self._group(row) for row in rows)
+
+    def _group(self, row: dict[str, Any]) -> Group:
+        alike = {name: row[name] for name in ("release", "table", "reason", "kind", "object")}
+        first = list(self._unsettled.filter(**alike).order_by("id")[:_SAMPLES])
+        with self._connection.cursor() as cursor:
+            key = self._connection.introspection.get_primary_key_columns(cursor, row["table"]) or []
+        samples = [", ".join(f"{k} = {line.row[k]}" for k in key if k in line.row) for line in first]
+        return Group(
+            release=row["release"],
+            table=row["table"],
+            reason=row["reason"],
+            trouble=Trouble(row["kind"]) if row["kind"] else None,
+            object=row["object"] or "",
+            count=row["count"],
+            ids=tuple(line.id for line in first),
+            samples=tuple(sample or str(line.row) for sample, line in zip(samples, first, strict=True)),
+        )
+
+    def quarantine_lines(self, *, ids: Sequence[int] = (), release: str = "", table: str = "") -> tuple[Line, ...]:
+        """Return the lines that wait and are all of this, oldest first."""
+        if not self.exists:
+            return ()
+        asked = {"id__in": ids, "release": release, "table": table}
+        rows = self._unsettled.filter(**{name: value for name, value in asked.items() if value}).order_by("id")
+        return tuple(
+            Line(
+                id=row.id,
+                release=row.release,
+                table=row.table,
+                reason=row.reason,
+                trouble=Trouble(row.kind) if row.kind else None,
+                object=row.object or "",
+                definition=row.definition or "",
+            )
+            for row in rows.defer("row")
+        )
+
+    def settle(self, lines: Sequence[Line]) -> None:
+        """Mark lines of the quarantine as settled; what they hold stays."""
+        self._unsettled.filter(id__in=[line.id for line in lines]).update(settled_at=timezone.now())
+
+    @property
+    def _unsettled(self) -> Any:
+        return models.Quarantined.objects.using(self._connection.alias).filter(settled_at=None)
 
     @property
     def _events(self) -> Any:
@@ -135,6 +211,22 @@ class Journal:
         except Exception as error:
             # Safe to go on: the database holds every event, and the next one writes the whole ledger again.
             logger.warning("The ledger of release %s could not be written: %s", release, error)
+
+
+def _before_reversal(events: list[Event], release: str, id_: str) -> list[Event]:
+    """The events before the reversal under way began; one that has not begun yet has all of them before it."""
+    for number in reversed(range(len(events))):
+        event = events[number]
+        if event.release == release and event.kind in {EventKind.MIGRATION_STARTED, EventKind.MIGRATION_REOPENED}:
+            break
+    else:
+        number = 0
+    its_own = (
+        n
+        for n, e in enumerate(events)
+        if n > number and e.release == release and e.kind is EventKind.ACT_UNDONE and e.data["id"] == id_
+    )
+    return events[: next(its_own, len(events))]
 
 
 def new_release_id() -> str:

@@ -6,29 +6,38 @@ first settles what an interrupted run left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrate_signal
 from django.db.migrations.state import ProjectState
 
-from segue import history
+from segue import alias, history
+from segue.core.change import Retired
 from segue.core.errors import FailedAndUndone, GateNotMet, Interrupted, UsageError
 from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction, Plan
+from segue.core.purge import Purge, Survey
+from segue.core.quarantine import Group, Line, Settled
 from segue.core.run import UNDER_WAY, Run, State
 from segue.history import MigrationPlan
 from segue.session import Session
 from segue.stages import apply as apply_stage
+from segue.stages import blocking
 from segue.stages import finalize as finalize_stage
 from segue.stages import plan as plan_stage
+from segue.stages import purge as purge_stage
+from segue.stages import quarantine as quarantine_stage
 from segue.stages import rollback as rollback_stage
 from segue.stages import status as status_stage
 from segue.stages.status import Status
+from segue.storage.archives import Archives
 
+_ENDED = frozenset({State.FINALIZED, State.PURGED})
 _NO_BACKUP = NoBackup(reason="this command takes none")
 
 
@@ -75,6 +84,7 @@ def migrate(
         backwards = bool(migrations) and migrations[0][1]
         left = [(m, back) for m, back in migrations if ((m.app_label, m.name) in applied) == backwards]
         runs = _carry(session, left, state if len(left) == len(migrations) else None, fake_initial=fake_initial)
+        alias.look_again(session.engine.connection)
         return runs[-1][1] if runs else None
 
 
@@ -92,8 +102,11 @@ def rollback(session: Session, release: str | None = None) -> Run:
         run = _newest_standing(session, release)
         nodes = session.migrator.loader.graph.nodes
         migrations = [(nodes[key], True) for key in reversed(run.migrations) if key in nodes]
+        anew = run.state in _ENDED or run.direction is Direction.BACKWARD
+        if not anew:
+            blocking.require_for_way_back(session, run)
         with _signals(session, migrations) as after:
-            if run.state is State.FINALIZED or run.direction is Direction.BACKWARD:
+            if anew:
                 run, state = _go_back_as_release(session, run)
             else:
                 run, state = rollback_stage.rollback(session, run), None
@@ -108,7 +121,69 @@ def finalize(session: Session, *, old_code_gone: bool = False) -> list[Run]:
         for run in runs:
             if not old_code_gone:
                 finalize_stage.require_gone(session, run)
+        blocking.require_for_finalize(session, runs)
         return [finalize_stage.finalize(session, run) for run in runs]
+
+
+def purge_survey(session: Session, older_than: timedelta) -> Survey:
+    """Return what `purge` would drop and what it would leave, each with its size; writes nothing."""
+    _require_purgeable(session)
+    return purge_stage.survey(session, older_than, measured=True)
+
+
+def purge(session: Session, older_than: timedelta) -> Purge:
+    """Archive and drop what was retired longer ago than that; what cannot go now is in the result."""
+    archives = _require_purgeable(session)
+    with _holding(session):
+        if run := session.journal.under_way():
+            raise GateNotMet(
+                f"Release {run.release} is {run.state} and may need what was retired; nothing was purged.",
+                next_command="segue apply, to complete it, or segue rollback, to take it back; then segue purge again",
+            )
+        return purge_stage.purge(session, archives, older_than)
+
+
+def forget_archive(session: Session, key: str) -> Retired:
+    """Give the values in an archive up: what it holds will be made anew, without them."""
+    with _holding(session):
+        return purge_stage.forget(session, key)
+
+
+def quarantine(session: Session) -> tuple[Group, ...]:
+    """Return what waits in quarantine for a person, in groups; reads only."""
+    return quarantine_stage.groups(session)
+
+
+def quarantine_chosen(session: Session, ids: Sequence[int], release: str, table: str) -> tuple[Line, ...]:
+    """Return the lines of the quarantine that are meant; reads only."""
+    return quarantine_stage.chosen(session, ids, release, table)
+
+
+def settle(session: Session, lines: Sequence[Line], *, restoring: bool) -> Settled:
+    """Settle lines of the quarantine: put back what fits by now, or leave everything as it is."""
+    if restoring and not session.engine.online:
+        raise UsageError(
+            f"On {session.engine.target().vendor} a row goes back when its migration is applied again.",
+            next_command="segue apply; or settle it with --keep",
+        )
+    with _holding(session):
+        return (quarantine_stage.restore if restoring else quarantine_stage.keep)(session, lines)
+
+
+def _require_purgeable(session: Session) -> Archives:
+    if not session.engine.online:
+        raise UsageError(
+            f"{session.engine.target().vendor} keeps what its migrations drop in the database's own file; there is "
+            "nothing to purge.",
+            next_command="segue status, to see what is kept",
+        )
+    if session.archives is None:
+        raise UsageError(
+            "Purge drops nothing that it has not archived, and there is no store to archive it in: "
+            'SEGUE["STORE"] is not set.',
+            next_command='set SEGUE["STORE"] to file:///an/absolute/folder or s3://bucket/prefix',
+        )
+    return session.archives
 
 
 def status(session: Session) -> Status:
@@ -138,6 +213,7 @@ def _settle(session: Session) -> None:
         if run.work is not None and run.work.acts_left:
             # Half of the migration is retired already: it must be wholly so before it can be revived.
             rollback_stage.take_back_unfinished(session, run)
+        rollback_stage.finish(session, run)
         return
     session.say(f"release {run.release} was interrupted while {run.state}; that is completed first")
     if run.state is State.APPLYING:
@@ -151,6 +227,7 @@ def _settle(session: Session) -> None:
 
 def _go_on_backwards(session: Session, run: Run) -> Run:
     """Complete an interrupted release that unapplies migrations."""
+    rollback_stage.finish(session, run)
     left = [key for key in reversed(run.planned) if key not in run.migrations]
     migrations = history.backwards_plan(session.migrator, left)
     order = apply_stage.Order(migrations=migrations, tables=run.tables, resume=run)
@@ -195,6 +272,9 @@ def _carry(
     fresh = session.fresh and not fake_initial  # with --fake-initial the tables may be there already
     planned = plan_stage.plan(session, migrations) if migrations and session.engine.online and not fresh else None
     tables = planned.tables if planned else ()
+    if planned:
+        blocking.require_for_plan(session, planned)
+        purge_stage.prove_archives(session, planned)
     if unfinished is not None:
         _require_same_way(unfinished, migrations)
     elif not backwards:
@@ -239,6 +319,7 @@ def _roll_back_open(
         keys = [(m.app_label, m.name) for m, _ in migrations]
         touched = set(keys) & set(run.migrations) or run is unfinished
         if run.direction is Direction.FORWARD and touched:
+            blocking.require_for_way_back(session, run, keys)
             results.append((rollback_stage.rollback(session, run, keys), None))
             session.migrator.reload()
             migrations = [(m, back) for m, back in migrations if (m.app_label, m.name) not in run.migrations]
@@ -246,14 +327,19 @@ def _roll_back_open(
 
 
 def _require_no_waiting_steps(session: Session, planned: Plan, *, but: str) -> None:
-    """What runs as stock may rename what the steps of an open release are waiting to change."""
+    """What runs as stock may rename what the steps of an open release are waiting to change; and where new code
+    and the database have different names for a thing, only the release that made them so can go on with it.
+    """
     stock = {lock.table for step in planned.steps if not step.online for lock in step.forward.locks}
     for run in session.journal.open_runs():
         waiting = {lock.table for step in run.steps_left for lock in step.forward.locks}
-        if stock & waiting and run.release != but:
+        named = {lock.table for step in run.steps_left if step.naming for lock in step.forward.locks}
+        named |= {name for step in run.steps_left for names in step.forward.renames for name in names}
+        touched = (stock & waiting) | (set(planned.tables) & named)
+        if touched and run.release != but:
             raise GateNotMet(
-                f"Release {run.release} is open and has steps that wait on {', '.join(sorted(stock & waiting))}, which "
-                "this one changes as stock Django does.",
+                f"Release {run.release} is open and has steps that wait on {', '.join(sorted(touched))}, which "
+                "this one changes too.",
                 next_command="segue finalize, when its old code is gone; then the same command again",
             )
 
@@ -268,6 +354,7 @@ def _finalize_what_overlaps(session: Session, tables: tuple[str, ...], *, but: s
             continue
         seen = session.old_code(run, watched=finalize_stage.WATCHED)
         if seen.is_gone and seen.new:
+            blocking.require_for_finalize(session, [run])
             session.say(f"release {run.release} is finalized: the next one touches its tables, and old code is gone")
             finalize_stage.finalize(session, run)
 
@@ -277,7 +364,7 @@ def _is_rolled_back(session: Session, release: str | None) -> bool:
 
 
 def _newest_standing(session: Session, release: str | None) -> Run:
-    standing = {State.OPEN, State.FINALIZED}
+    standing = {State.OPEN, *_ENDED}
     every = session.journal.runs()
     by_release = {run.release: run for run in every}
     taken_back = {
@@ -302,7 +389,7 @@ def _newest_standing(session: Session, release: str | None) -> Run:
             f"Release {release} is not the newest that stands; {runs[-1].release} is.",
             next_command=f"segue rollback {runs[-1].release}, if that is meant; segue status shows both",
         )
-    if runs[-1].fresh and runs[-1].state is State.FINALIZED:
+    if runs[-1].fresh and runs[-1].state in _ENDED:
         raise UsageError(
             f"The newest release, {runs[-1].release}, made this database from nothing: there is nothing to go back to.",
             next_command="manage.py migrate APP MIGRATION, to go back to a migration by name",
@@ -337,14 +424,15 @@ def _go_back_as_release(session: Session, run: Run) -> tuple[Run, ProjectState |
 @contextmanager
 def _signals(session: Session, migrations: MigrationPlan) -> Iterator[Callable[[ProjectState | None], None]]:
     """Send pre_migrate and post_migrate around the block, as the stock command does; nothing for no migrations."""
-    alias: Any = session.engine.connection.alias
+    database: Any = session.engine.connection.alias
     before = session.migrator._create_project_state(with_applied_migrations=True)
-    emit_pre_migrate_signal(0, False, alias, stdout=StringIO(), apps=before.apps, plan=migrations)
+    emit_pre_migrate_signal(0, False, database, stdout=StringIO(), apps=before.apps, plan=migrations)
 
     def after(state: ProjectState | None) -> None:
         session.migrator.reload()
         reached = state or session.migrator._create_project_state(with_applied_migrations=True)
         reached.clear_delayed_apps_cache()
-        emit_post_migrate_signal(0, False, alias, stdout=StringIO(), apps=reached.apps, plan=migrations)
+        alias.look_again(session.engine.connection)
+        emit_post_migrate_signal(0, False, database, stdout=StringIO(), apps=reached.apps, plan=migrations)
 
     yield after

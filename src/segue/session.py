@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import OperationalError, connections
 
+from segue import alias as aliases
 from segue import conf
 from segue.core.errors import SegueError, UsageError
 from segue.core.evidence import Connected, OldCode, Timing
@@ -21,6 +22,7 @@ from segue.engines.base import Canary, Engine
 from segue.history import Key, Migrator, installed_migrations, is_fresh, release_tag
 from segue.journal import Journal
 from segue.storage import ObjectStorage
+from segue.storage.archives import Archives
 
 
 @dataclass
@@ -32,6 +34,10 @@ class Session:
     migrator: Migrator
     say: Callable[[str], None]
     told: Callable[[Timing], None]
+    archives: Archives | None = None
+    allow_blocking: timedelta = timedelta(milliseconds=50)
+    command: str = "the same command with"
+    """What was typed, for the next command that an error names."""
     timings: list[Timing] = field(default_factory=list)
 
     def timed(self, timing: Timing) -> None:
@@ -107,6 +113,8 @@ def open_session(
     say: Callable[[str], None] = lambda _: None,
     told: Callable[[Timing], None] = lambda _: None,
     progress: Callable[..., None] | None = None,
+    allow_blocking: timedelta | None = None,
+    command: str = "the same command with",
 ) -> Session:
     """Return a session for a database alias; raise UsageError for an unknown alias or engine."""
     if alias not in connections:
@@ -115,15 +123,22 @@ def open_session(
             next_command="choose one of them with --database",
         )
     settings = conf.read()
+    if allow_blocking is not None:
+        settings = replace(settings, ALLOW_BLOCKING=allow_blocking)
     connection: Any = connections[alias]
     _require_answer(connection)
+    aliases.spare_written_names(connection)
     store = ObjectStorage(settings.STORE) if settings.STORE else None
+    archives = Archives(store) if store else None
     return Session(
-        engine=_engine(connection, settings),
+        engine=_engine(connection, settings, archives),
         journal=Journal(connection, store),
         migrator=Migrator(connection, progress),
         say=say,
         told=told,
+        archives=archives,
+        allow_blocking=settings.ALLOW_BLOCKING,
+        command=command,
     )
 
 
@@ -155,13 +170,17 @@ def direct(alias: str) -> Iterator[None]:
         connection.settings_dict = pooled
 
 
-def _engine(connection: Any, settings: conf.Settings) -> Engine:
+def _engine(connection: Any, settings: conf.Settings, archives: Archives | None) -> Engine:
     if connection.vendor == "postgresql":
         from segue.engines.postgresql import PostgreSQL
         from segue.engines.postgresql.locks import Patience
 
-        patience = Patience(timeout=settings.LOCK_TIMEOUT, deadline=settings.LOCK_DEADLINE)
-        postgresql: Engine = PostgreSQL(connection, patience, settings.RUNNER_WAIT)
+        patience = Patience(
+            timeout=settings.LOCK_TIMEOUT, deadline=settings.LOCK_DEADLINE, blocking=settings.ALLOW_BLOCKING
+        )
+        postgresql: Engine = PostgreSQL(
+            connection, patience, settings.RUNNER_WAIT, archives, alias_from=settings.ALIAS_FROM
+        )
         return postgresql
     if connection.vendor == "sqlite":
         from segue.engines.sqlite import SQLite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from segue.core.change import Act, Irreversible, Kind, LockMode, Retired, TableLock
+from segue.core.change import Act, Backfill, Irreversible, Kind, LockMode, Retired, TableLock
 from segue.core.plan import Direction, Phase, Plan, PlannedMigration, Step, Target
 
 texts = st.text(max_size=12)
@@ -23,6 +23,7 @@ acts = st.builds(
     statements=st.lists(texts, max_size=2).map(tuple),
     locks=locks,
     transactional=st.booleans(),
+    backfill=st.one_of(st.none(), st.builds(Backfill, table=texts, assignments=texts, where=texts)),
     retires=several_retired,
     revives=several_retired,
     purges=several_retired,

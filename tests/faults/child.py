@@ -22,6 +22,7 @@ from django.db import connections, transaction
 from segue import cli
 from segue.core.event import EventKind
 from segue.journal import Journal
+from segue.storage import ObjectStorage
 
 CRASHED = 99
 PATIENCE_SECONDS = 40
@@ -29,14 +30,18 @@ PATIENCE_SECONDS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Strike:
-    """What hits the command, and when: at its nth event, before that is committed or right after."""
+    """What hits the command, and when: at its nth event, before that is committed or right after.
+
+    Or at the nth object that it writes to the store.
+    """
 
     event: int
     when: Literal["before", "after"]
     signal: signal.Signals = signal.SIGKILL
+    of: Literal["event", "object"] = "event"
 
     def __str__(self) -> str:
-        return f"{self.signal.name} {self.when} event {self.event}"
+        return f"{self.signal.name} {self.when} {self.of} {self.event}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +152,9 @@ def _be_the_command(arguments: Sequence[str], strike: Strike | None, output: int
 
 def _arm(strike: Strike) -> None:
     """Wrap the journal in this process, which ends soon: nothing need be put back."""
+    if strike.of == "object":
+        _arm_store(strike)
+        return
     append = Journal.append
     numbers = itertools.count(1)
 
@@ -170,6 +178,21 @@ def _arm(strike: Strike) -> None:
         return None
 
     Journal.append = struck  # type: ignore[method-assign]
+
+
+def _arm_store(strike: Strike) -> None:
+    write = ObjectStorage.write
+    numbers = itertools.count(1)
+
+    def struck(store: ObjectStorage, key: str, data: bytes) -> None:
+        mine = next(numbers) == strike.event
+        if mine and strike.when == "before":
+            os.kill(os.getpid(), strike.signal)
+        write(store, key, data)
+        if mine:
+            os.kill(os.getpid(), strike.signal)
+
+    ObjectStorage.write = struck  # type: ignore[method-assign]
 
 
 def _until(happened: Callable[[], bool], otherwise: Callable[[], str]) -> None:

@@ -6,10 +6,11 @@ Owns the database's resets (copies of one that is prepared once) and the questio
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from django.db import connections, migrations, models
+from django.db.migrations.operations.base import Operation
 
 from segue.journal import Journal
 from tests.project import Project
@@ -59,11 +60,13 @@ Contents = dict[str, dict[int, dict[str, Any]]]
 
 
 class Shop:
-    """The project at its first migration, with rows; three more migrations wait to be applied."""
+    """The project at its first migration, with rows; the other migrations wait to be applied."""
+
+    migrations: ClassVar[tuple[list[Operation], ...]] = (FIRST, SECOND, THIRD, FOURTH)
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.names = [project.migration(*operations) for operations in (FIRST, SECOND, THIRD, FOURTH)]
+        self.names = [project.migration(*operations) for operations in self.migrations]
         project.live(self.names[0])
         project.stock()
         for table, column in (("shop_book", "title"), ("shop_reader", "name")):

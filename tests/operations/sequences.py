@@ -27,6 +27,8 @@ from django.utils import timezone
 from hypothesis import strategies as st
 from psycopg import sql
 
+from segue.core.change import Alias
+from segue.engines.names import physical_names
 from segue.engines.postgresql.server import Server
 from tests.project import Project
 
@@ -432,7 +434,81 @@ def _delete_model(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
     return [migrations.DeleteModel(model.name)] if model else []
 
 
+def _rename_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
+    model = _pick(draw, _models(state))
+    name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many])
+    return [migrations.RenameField(model.name, name, names.next("renamed"))]
+
+
+def _rename_model(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
+    model = _pick(draw, [m for m in _models(state) if not _is_through(state, m)])
+    return [migrations.RenameModel(model.name, names.next("Renamed"))] if model else []
+
+
+def _alter_table(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
+    model = _pick(draw, _models(state))
+    return [
+        migrations.AlterModelTable(model.name, draw(st.sampled_from([names.next("Table "), names.next("x") + LONG])))
+    ]
+
+
+def _alter_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
+    """Another form of a field that its rows can take, and those that old code goes on writing."""
+    model = _pick(draw, _models(state))
+    name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many])
+    altered = _altered(draw, model.fields[name])
+    return [migrations.AlterField(model.name, name, altered)] if altered else []
+
+
+def _altered(draw: st.DrawFn, field: models.Field[Any, Any]) -> models.Field[Any, Any] | None:
+    _, _, args, kwargs = field.deconstruct()
+    if isinstance(field, models.AutoField) and type(field) is models.AutoField:
+        return models.BigAutoField(primary_key=True)
+    if field.primary_key:
+        return None
+    changes: list[Any] = [lambda: type(field)(*args, **{**kwargs, "help_text": "nothing of the database's"})]
+    if not field.unique and not isinstance(field, models.JSONField | models.BinaryField):
+        changes.append(lambda: type(field)(*args, **{**kwargs, "db_index": not field.db_index}))
+    if not field.null:
+        changes.append(lambda: type(field)(*args, **{**kwargs, "null": True}))
+    elif not field.remote_field and not field.unique and field.has_default():
+        changes.append(lambda: type(field)(*args, **{**kwargs, "null": False}))
+    if field.remote_field:
+        on_delete = models.CASCADE if field.null else models.PROTECT
+        changes.append(lambda: type(field)(*args, **{**kwargs, "on_delete": on_delete}))
+    if type(field) is models.CharField and "db_default" not in kwargs:
+        changes.append(lambda: models.CharField(*args, **{**kwargs, "max_length": 120}))
+        changes.append(lambda: models.TextField(*args, **{k: v for k, v in kwargs.items() if k != "max_length"}))
+    if type(field) in (models.IntegerField, models.PositiveIntegerField, models.PositiveSmallIntegerField):
+        changes.append(lambda: models.BigIntegerField(*args, **kwargs))
+    if type(field) is models.DecimalField:
+        changes.append(lambda: models.DecimalField(*args, **{**kwargs, "max_digits": 14, "decimal_places": 4}))
+    made = draw(st.sampled_from(changes))()
+    assert isinstance(made, models.Field)
+    return made
+
+
+def _add_constraint(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
+    model = _pick(draw, _models(state))
+    numbers = [n for n, f in model.fields.items() if isinstance(f, models.IntegerField | models.DecimalField)]
+    kinds: list[Any] = [
+        lambda: models.UniqueConstraint(fields=["id"], name=names.next("only")) if "id" in model.fields else None
+    ]
+    if numbers:
+        wide = {f"{numbers[0]}__gte": -1_000_000}
+        check = "condition" if django.VERSION >= (5, 1) else "check"
+        kinds.append(lambda: models.CheckConstraint(name=names.next("check"), **{check: Q(**wide)}))
+    made = draw(st.sampled_from(kinds))()
+    return [migrations.AddConstraint(model.name, made)] if made else []
+
+
 _VERBS: dict[str, Any] = {
+    "rename field": _rename_field,
+    "rename model": _rename_model,
+    "alter table": _alter_table,
+    "alter field": _alter_field,
+    "alter another field": _alter_field,
+    "add constraint": _add_constraint,
     "add field": _add_field,
     "add another field": _add_field,
     "create model": _create_model,
@@ -546,11 +622,11 @@ def _needs(model: Any) -> set[str]:
 
 
 def rows(apps: Any, alias: str = "default") -> Rows:
-    """Return every value of every row that the models of a state can see: table, primary key, column."""
+    """Return every value of every row that the models of a state can see: model, primary key, attribute."""
     found: Rows = {}
     for model in _of_shop(apps, implicit=True):
         columns = [f.attname for f in model._meta.local_concrete_fields]
-        found[model._meta.db_table] = {
+        found[model._meta.label] = {
             row[model._meta.pk.attname]: {k: bytes(v) if isinstance(v, memoryview) else v for k, v in row.items()}
             for row in model._base_manager.using(alias).values(*columns)
         }
@@ -574,11 +650,11 @@ def lost(before: Rows, after: Rows) -> list[str]:
     return found
 
 
-def only_steady(apps: Any, found: Rows, tables: set[str]) -> Rows:
-    """Return the rows of some tables without the columns that every run fills differently."""
+def only_steady(apps: Any, found: Rows, labels: set[str]) -> Rows:
+    """Return the rows of some models without the columns that every run fills differently."""
     kept: Rows = {}
     for model in _of_shop(apps, implicit=True):
-        if model._meta.db_table not in tables:
+        if model._meta.label not in labels:
             continue
         steady = {
             f.attname
@@ -587,11 +663,21 @@ def only_steady(apps: Any, found: Rows, tables: set[str]) -> Rows:
             and not getattr(f, "auto_now_add", False)
             and not isinstance(getattr(f, "db_default", None), Now)
         }
-        kept[model._meta.db_table] = {
+        kept[model._meta.label] = {
             key: {column: value for column, value in values.items() if column in steady or column == "id"}
-            for key, values in found[model._meta.db_table].items()
+            for key, values in found[model._meta.label].items()
         }
     return kept
+
+
+@contextmanager
+def told(apps: Any, alias: str = "default") -> Iterator[None]:
+    """Let the models of new code use the names that the application would be told by the open aliases."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT table_name, column_name, place FROM segue_alias ORDER BY id")
+        opened = [Alias(table=table, column=column, place=place) for table, column, place in cursor.fetchall()]
+    with physical_names(apps, opened):
+        yield
 
 
 # Databases

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import models
+
 
 def nothing(apps: Any, schema_editor: Any) -> None:
     """Do nothing, backwards."""
+
+
+def odd_hstore() -> dict[str, str | None]:
+    """A default that is hard to quote."""
+    return {'it\'s "a"': "b\\c", "none": None}
+
+
+def seven() -> int:
+    """A default that only Python knows."""
+    return 7
 
 
 def translate_titles(apps: Any, schema_editor: Any) -> None:
@@ -23,3 +35,24 @@ def fail(apps: Any, schema_editor: Any) -> None:
     """Change every book and fail then."""
     translate_titles(apps, schema_editor)
     raise RuntimeError("the translator is ill")
+
+
+class OddConstraint(models.BaseConstraint):
+    """A constraint of a project's own, which writes its SQL itself."""
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__(name=name)
+
+    def constraint_sql(self, model: Any, schema_editor: Any) -> str:
+        """Say it inside a CREATE TABLE."""
+        return f"CONSTRAINT {schema_editor.quote_name(self.name)} CHECK (length(title) > 1)"
+
+    def create_sql(self, model: Any, schema_editor: Any) -> str:
+        """Say it for a table that is there."""
+        table = schema_editor.quote_name(model._meta.db_table)
+        return f"ALTER TABLE {table} ADD {self.constraint_sql(model, schema_editor)}"
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> str:
+        """Take it away."""
+        table = schema_editor.quote_name(model._meta.db_table)
+        return f"ALTER TABLE {table} DROP CONSTRAINT {schema_editor.quote_name(self.name)}"

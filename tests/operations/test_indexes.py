@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.postgres import operations as postgres
+from django.contrib.postgres.indexes import (
+    BloomIndex,
+    BrinIndex,
+    BTreeIndex,
+    GinIndex,
+    GistIndex,
+    HashIndex,
+    OpClass,
+    SpGistIndex,
+)
 from django.db import migrations, models
 from django.db.models import Q
-from django.db.models.functions import Lower
+from django.db.models.expressions import OrderBy
+from django.db.models.functions import Collate, Lower
+from django.db.models.indexes import IndexExpression
 
 from segue.core.errors import FailedAndUndone
 from tests.operations.bookshop import assert_ends_as_stock, open_shop, plan
 from tests.project import Project
+
+# As django.contrib.postgres does where it is installed.
+IndexExpression.register_wrappers(OrderBy, OpClass, Collate)
 
 TITLE = models.Index(fields=["title"], name="book_title")
 ADD_TITLE = migrations.AddIndex("book", TITLE)
@@ -22,7 +38,22 @@ KINDS = {
     "expression": models.Index(Lower("title").desc(), "pages", name="kind"),
     "covering": models.Index(fields=["title"], include=["pages"], name="kind"),
     "operator class": models.Index(fields=["title"], opclasses=["varchar_pattern_ops"], name="kind"),
+    "everything at once": models.Index(
+        OpClass(Lower("title"), "text_pattern_ops").desc(),
+        "pages",
+        include=["language"],
+        condition=Q(pages__gt=1),
+        name="kind",
+    ),
+    "b-tree with a fill factor": BTreeIndex(fields=["title"], fillfactor=70, name="kind"),
+    "gin": GinIndex(fields=["title"], opclasses=["gin_trgm_ops"], fastupdate=False, name="kind"),
+    "gist": GistIndex(fields=["title"], opclasses=["gist_trgm_ops"], name="kind"),
+    "sp-gist": SpGistIndex(fields=["title"], name="kind"),
+    "brin": BrinIndex(fields=["pages"], autosummarize=True, pages_per_range=4, name="kind"),
+    "hash": HashIndex(fields=["title"], condition=Q(pages__gt=1), name="kind"),
+    "bloom": BloomIndex(fields=["title", "pages"], length=80, columns=[2, 3], name="kind"),
 }
+EXTENSIONS = (postgres.TrigramExtension(), postgres.BloomExtension())
 
 
 def _oid(project: Project, name: str) -> object:
@@ -30,14 +61,28 @@ def _oid(project: Project, name: str) -> object:
 
 
 @pytest.mark.parametrize("index", KINDS.values(), ids=KINDS)
-def test_every_kind_of_index_ends_as_stock(project: Project, index: models.Index) -> None:
+def test_every_kind_of_index_comes_and_goes_as_with_stock(project: Project, index: models.Index) -> None:
     open_shop(project)
-    project.migration(migrations.AddIndex("book", index))
+    project.migration(*EXTENSIONS, migrations.AddIndex("book", index))
+    project.stock()
 
     project.apply()
     project.rollback()
     project.apply()
+    project.finalize()
+    added = project.differences()
+    project.migration(migrations.RemoveIndex("book", "kind"))
+    project.apply()
+    project.rollback()
+    brought_back = project.differences()
+    project.apply()
+    project.finalize()
+    project.rollback()
+    brought_back += project.differences()
+    project.apply()
 
+    assert added == []
+    assert brought_back == []
     assert_ends_as_stock(project)
 
 

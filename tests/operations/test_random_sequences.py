@@ -23,6 +23,7 @@ from tests.operations.sequences import (
     only_steady,
     rows,
     sequences,
+    told,
 )
 from tests.project import Project
 
@@ -97,11 +98,13 @@ def _there_and_back_and_there_again(project: Example, generated: Generated) -> N
 
     _nothing_lost(from_the_start, rows(old_apps), "old code still reads what was there")
     new = Writer(new_apps, number=1_000)
-    new.insert()
-    new.update()
+    with told(new_apps):
+        new.insert()
+        new.update()
     old = Writer(old_apps, number=2_000)
     old.insert()
-    by_old_code, by_new_code = rows(old_apps), rows(new_apps)
+    with told(new_apps):
+        by_old_code, by_new_code = rows(old_apps), rows(new_apps)
 
     project.rollback()
 
@@ -111,11 +114,13 @@ def _there_and_back_and_there_again(project: Example, generated: Generated) -> N
 
     project.apply()
 
-    _nothing_lost(by_new_code, rows(new_apps), "new code has every value that it wrote before the rollback")
+    with told(new_apps):
+        _nothing_lost(by_new_code, rows(new_apps), "new code has every value that it wrote before the rollback")
     _nothing_lost(by_old_code, rows(old_apps), "and old code those that it wrote since")
     old.insert()
     old.update()
-    by_new_code = rows(new_apps)
+    with told(new_apps):
+        by_new_code = rows(new_apps)
 
     project.finalize()
 

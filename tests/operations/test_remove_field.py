@@ -114,7 +114,7 @@ def test_a_field_added_again_with_another_type_leaves_the_old_values_buried(proj
     assert_ends_as_stock(project)
 
 
-def test_a_field_of_another_type_takes_the_name_over_while_the_removal_is_still_open(project: Project) -> None:
+def test_a_field_of_another_type_lies_beside_the_removed_one_while_the_removal_is_still_open(project: Project) -> None:
     open_shop(project)
     project.migration(REMOVE_LANGUAGE)
     project.apply()
@@ -122,9 +122,10 @@ def test_a_field_of_another_type_takes_the_name_over_while_the_removal_is_still_
 
     project.apply()
 
+    assert project.sql("SELECT language, segue_new_language FROM shop_book") == [("en", 7)]
+    assert_ends_as_stock(project)
     buried = [name for name in column_names(project, "shop_book") if name.startswith("segue_retired_")]
     assert project.sql(f'SELECT language, "{buried[0]}" FROM shop_book') == [(7, "en")]
-    assert_ends_as_stock(project)
 
 
 def test_rolling_back_both_releases_gives_the_name_back_to_the_first_field(project: Project) -> None:

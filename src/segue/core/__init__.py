@@ -10,6 +10,7 @@ act         statements carried out together under named locks: a step's forward,
 phase       expand, backfill, validate, contract (waits for finalize), purge
 retire      hide an object instead of dropping it; revive brings it back instead of creating it
 bury        give a retired object another name, so that its old name is free again
+archive     the values of what purge drops, in the store, read back and proved
 quarantine  rows that the way back cannot attach: kept and listed, never dropped
 release tag the migration graph's hash that the installed app appends to application_name
 journal     the release's events in the target's database; the ledger is its mirror in the store

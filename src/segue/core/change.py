@@ -5,7 +5,7 @@ Engines build these; nothing here knows a dialect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -16,6 +16,8 @@ class Kind(StrEnum):
     COLUMN = "column"
     INDEX = "index"
     CONSTRAINT = "constraint"
+    VALUES = "values"
+    ROWS = "rows"
 
 
 class LockMode(StrEnum):
@@ -49,7 +51,9 @@ class Retired:
     """An object that was retired: where it lies, and what it was.
 
     `place` is empty while the object lies under its own name; a buried table's place is its schema, a
-    buried column's its new name, and on SQLite it is the table that holds the archived values.
+    buried column's its new name, and on SQLite it is the table that holds the archived values. Once purge has
+    dropped it, `archive` is the key of its values in the store; an object brought back goes to its place first.
+    One that is `in_use` lies under its own name because old code still reads and writes it.
     """
 
     kind: Kind
@@ -57,6 +61,8 @@ class Retired:
     name: str
     definition: str
     place: str = ""
+    archive: str = ""
+    in_use: bool = False
 
     @property
     def key(self) -> tuple[Kind, str, str]:
@@ -68,13 +74,16 @@ class Retired:
 class Alias:
     """What new code calls by another name than the database has for it, until finalize.
 
-    `table` and `column` are new code's names, `column` is empty for the table itself; `place` is what the
-    database calls it.
+    For a table, `table` is new code's name and `column` is empty; for a column, `column` is new code's name
+    and `table` the database's own. `place` is what the database calls it; `view` stands for a table until then,
+    `twin` for a column.
     """
 
     table: str
     column: str
     place: str
+    view: str = ""
+    twin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,25 +98,57 @@ class Backfill:
     where: str
 
 
+class Work(StrEnum):
+    """What an act does, while it holds its strong locks, to the rows of the tables that they are on."""
+
+    CATALOG = "nothing"
+    SCAN = "reads every row"
+    BUILD = "builds an index"
+    REWRITE = "rewrites the table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """The rows of an archive, all of them or none, into columns of a table that nobody uses yet.
+
+    `finishing` are statements for when they are there, in the same transaction. `of` and `key` name the table and
+    the columns that tell which row a value belongs to, so that values without a row can be counted.
+    """
+
+    archive: str
+    table: str
+    columns: tuple[str, ...]
+    finishing: tuple[str, ...] = ()
+    of: str = ""
+    key: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Act:
     """Statements that are carried out together, in one transaction unless they cannot be.
 
     Statements are complete: no parameters are left to fill in. `purges` names what is gone afterwards. An act
-    with a backfill has no statements and no locks: its batches commit one by one. On the way back a
-    `background` act waits until everything that old code needs is in place again.
+    with a backfill has no statements and no locks: its batches commit one by one. One with a load takes no lock
+    that anybody could wait for. On the way back a `background` act waits until everything that old code needs is in
+    place again. `otherwise` is done in place of failing when rows contradict a statement outside a transaction.
+    `work` is what others wait for; `builds` is the constraint whose index is built then, as ADD takes it.
     """
 
     statements: tuple[str, ...] = ()
     locks: tuple[TableLock, ...] = ()
     transactional: bool = True
     backfill: Backfill | None = None
+    load: Load | None = None
     background: bool = False
+    otherwise: tuple[str, ...] = ()
+    work: Work = Work.CATALOG
+    builds: str = ""
     retires: tuple[Retired, ...] = ()
     revives: tuple[Retired, ...] = ()
     purges: tuple[Retired, ...] = ()
     aliases: tuple[Alias, ...] = ()
     unaliases: tuple[Alias, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +158,18 @@ class Irreversible:
     reason: str
 
 
+def moved(retired: Retired, act: Act) -> Retired:
+    """Return what lies retired in a table as it is after the act; a retired table is not the one that is renamed."""
+    for old, new in act.renames:
+        if retired.kind is not Kind.TABLE and retired.table == old:
+            retired = replace(retired, table=new)
+    return retired
+
+
 class Cemetery:
     """Every retired object, as the acts so far have left them; one name may have several generations.
 
-    `aliases` are those that are open.
+    Those that purge has dropped are among them: their values lie in the store. `aliases` are those that are open.
     """
 
     def __init__(self, acts: tuple[Act, ...] = ()) -> None:
@@ -130,8 +179,11 @@ class Cemetery:
             self.follow(act)
 
     def follow(self, act: Act) -> None:
-        """Take note of what an act retires, revives and purges, and of the aliases that it opens and closes."""
+        """Take note of what an act retires, revives and purges, of aliases that it opens and closes, and of renames."""
         self.aliases = (*(a for a in self.aliases if a not in act.unaliases), *act.aliases)
+        self._objects = [moved(o, act) for o in self._objects]
+        for old, new in act.renames:
+            self.aliases = tuple(replace(a, table=new) if a.column and a.table == old else a for a in self.aliases)
         for gone in (*act.revives, *act.purges):
             if gone in self._objects:
                 self._objects.remove(gone)
@@ -142,5 +194,9 @@ class Cemetery:
         return tuple(o for o in reversed(self._objects) if o.key == (kind, table, name))
 
     def all(self) -> tuple[Retired, ...]:
-        """Return every retired object, oldest first."""
-        return tuple(self._objects)
+        """Return every retired object that lies in the database, oldest first."""
+        return tuple(o for o in self._objects if not o.archive)
+
+    def archived(self) -> tuple[Retired, ...]:
+        """Return every object whose values lie in the store alone, oldest first."""
+        return tuple(o for o in self._objects if o.archive)

@@ -3,11 +3,16 @@
 SegueError (1)
 ├── UsageError (2)           the command or the settings cannot be understood
 ├── ChangesPending (3)       `--check` found migrations to apply
+├── ObjectsHeld (4)          something uses what was to be purged
 ├── GateNotMet (5)           something that must hold first does not
-│   └── OldCodeConnected     old code may still be running
+│   ├── OldCodeConnected     old code may still be running
+│   └── BlocksTooLong        others would wait for longer than is allowed
 ├── TargetHeld (6)           another run holds the target
 ├── FailedAndUndone (7)      a migration failed and was taken back
 ├── NeedsPerson (8)          a migration failed and could not be taken back
+│   ├── StoreFailed          the store could not be written or read
+│   └── ArchiveDamaged       an archive is missing or is not what was written
+├── Postponed (10)           what was to be purged may still change or be in use: later
 ├── StepFailed               one step failed; its caller decides what follows
 │   └── LockNotTaken         the lock's deadline passed
 └── Interrupted (130)        Ctrl-C
@@ -42,6 +47,12 @@ class ChangesPending(SegueError):
     exit_status = 3
 
 
+class ObjectsHeld(SegueError):
+    """Something that a person must decide about stands against a part of the work; the rest is done."""
+
+    exit_status = 4
+
+
 class GateNotMet(SegueError):
     """Something that must hold before this command does not hold."""
 
@@ -50,6 +61,10 @@ class GateNotMet(SegueError):
 
 class OldCodeConnected(GateNotMet):
     """Old code is still connected, or it cannot be told whether it is."""
+
+
+class BlocksTooLong(GateNotMet):
+    """Something that has no online form would make others wait for longer than is allowed."""
 
 
 class TargetHeld(SegueError):
@@ -68,6 +83,20 @@ class NeedsPerson(SegueError):
     """A migration failed and Segue could not take it back by itself."""
 
     exit_status = 8
+
+
+class StoreFailed(NeedsPerson):
+    """The store could not be written or read."""
+
+
+class ArchiveDamaged(NeedsPerson):
+    """An archive is missing, or is not what was written."""
+
+
+class Postponed(SegueError):
+    """A part of the work could not be done now and can later; the rest is done."""
+
+    exit_status = 10
 
 
 class StepFailed(SegueError):

@@ -11,6 +11,7 @@ class EventKind(StrEnum):
     RELEASE_STARTED = "release started"
     MIGRATION_STARTED = "migration started"
     STEP_INTENDED = "step intended"
+    BACKFILL_PROGRESS = "backfill progress"
     STEP_DONE = "step done"
     STEP_DEFERRED = "step deferred"
     ACT_UNDONE = "act undone"
@@ -19,10 +20,12 @@ class EventKind(StrEnum):
     MIGRATION_UNDONE = "migration undone"
     RELEASE_OPENED = "release opened"
     ROLLBACK_STARTED = "rollback started"
+    OLD_CODE_RUNS = "old code runs"
     RELEASE_ROLLED_BACK = "release rolled back"
     FINALIZE_STARTED = "finalize started"
     RELEASE_FINALIZED = "release finalized"
     RELEASE_FAILED = "release failed"
+    PURGE_ENDED = "purge ended"
 
 
 # After one of these nothing is being done to a release.
@@ -32,5 +35,6 @@ RESTING = frozenset(
         EventKind.RELEASE_ROLLED_BACK,
         EventKind.RELEASE_FINALIZED,
         EventKind.RELEASE_FAILED,
+        EventKind.PURGE_ENDED,
     }
 )

@@ -1,4 +1,4 @@
-"""What was measured: the lock canary's finding per table, and what a connection says about its code."""
+"""What was measured: the lock canary's finding per table, what a sample predicts, what a connection says."""
 
 from __future__ import annotations
 
@@ -62,6 +62,15 @@ class Timing:
     waited_seconds: float
     began_at: float = 0.0
     longest_ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """How long others will wait for work on the rows of a table, and how many rows those are."""
+
+    table: str
+    rows: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from segue.core.change import Act, Cemetery, Irreversible, Retired, TableLock
+from segue.core.evidence import Prediction
 from segue.core.values import to_json
 
 
@@ -48,7 +49,7 @@ class Step:
     `probe` is a query that answers "done", "absent" or "broken" for a step outside a transaction; `clean`
     removes the broken half. An opaque step's forward is code of the migration, so it carries no statements.
     A contract step may run days later: only while `while_retired` are still retired as they were, and unless
-    one of `unless_retired`, keys of objects, has been retired meanwhile.
+    one of `unless_retired` has been retired meanwhile: keys of objects, with the definition where only that is meant.
     """
 
     id: str
@@ -62,13 +63,28 @@ class Step:
     unless_retired: tuple[tuple[str, ...], ...] = ()
     online: bool = True
     opaque: bool = False
+    naming: bool = False
+    blocks: Prediction | None = None
     note: str = ""
 
-    def is_due(self, cemetery: Cemetery) -> bool:
-        """Whether a step that has waited still means what it meant when it was planned."""
+    @property
+    def blocks_seconds(self) -> float | None:
+        """How long others will wait for the step's work; None where it is none. Of an opaque step nothing is known."""
+        return self.blocks.seconds if self.blocks else None
+
+    def is_due(self, cemetery: Cemetery, before: Cemetery | None = None) -> bool:
+        """Whether a step that has waited still means what it meant when it was planned.
+
+        `before` is what lay where before any of the steps that wait was carried out: those may move what they find.
+        """
         retired = cemetery.all()
-        in_place = {tuple(map(str, r.key)) for r in retired if not r.place}
-        return all(r in retired for r in self.while_retired) and in_place.isdisjoint(self.unless_retired)
+        keys = [(tuple(map(str, r.key)), r.definition) for r in (before or cemetery).all() if not r.place]
+        in_place = {key for key, _ in keys} | {(*key, definition) for key, definition in keys}
+        return (
+            all(r in retired for r in self.while_retired)
+            and in_place.isdisjoint(self.unless_retired)
+            and all(alias in cemetery.aliases for alias in self.forward.unaliases)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

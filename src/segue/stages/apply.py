@@ -84,7 +84,7 @@ def _close_after_failure(session: Session, release: str, error: BaseException) -
     if not connections[session.engine.connection.alias].is_usable():
         return  # The server is gone; the next command finds the release under way and settles it.
     run = session.journal.run(release)
-    if run.work is not None:
+    if run.work is not None or run.background:
         return  # Taking back was interrupted too; the next command goes on with it.
     what = str(error) or type(error).__name__  # Ctrl-C has no text, and a release without an error has not failed.
     if run.migrations:
@@ -101,9 +101,10 @@ def _failure(session: Session, release: str, error: BaseException) -> SegueError
             f"{'.'.join(run.work.migration)} failed: {what}\nIt is not atomic, so what it had done stays.",
             next_command="mend the cause and run the same command again: it runs the migration again",
         )
-    if run.work is not None:
+    if run.work is not None or run.background:
+        failed = run.work.migration if run.work is not None else _failed(run)
         return Interrupted(
-            f"Interrupted while {'.'.join(run.work.migration)} was being taken back.",
+            f"Interrupted while {'.'.join(failed)} was being taken back.",
             next_command="segue rollback, which takes the rest back; or segue apply, which goes on",
         )
     standing = ", ".join(f"{app}.{name}" for app, name in run.migrations)
@@ -118,10 +119,14 @@ def _failure(session: Session, release: str, error: BaseException) -> SegueError
             next_command="run the same command again to go on",
         )
     what = error.message if isinstance(error, SegueError) else str(error) or type(error).__name__
-    failed = next((f"{a}.{n}" for a, n in run.planned if (a, n) not in run.migrations), "The migration")
+    label = ".".join(_failed(run))
     return FailedAndUndone(
-        f"{failed} could not be unapplied and stays applied: {what}\n{stands}"
+        f"{label} could not be unapplied and stays applied: {what}\n{stands}"
         if backwards
-        else f"{failed} failed and was taken back: {what}\n{stands}",
+        else f"{label} failed and was taken back: {what}\n{stands}",
         next_command="mend the cause and run the same command again; --traceback shows where it failed",
     )
+
+
+def _failed(run: Run) -> tuple[str, ...]:
+    return next((key for key in run.planned if key not in run.migrations), ("The migration",))

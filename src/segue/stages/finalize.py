@@ -37,12 +37,12 @@ def finalize(session: Session, run: Run) -> Run:
     """
     if run.state is not State.FINALIZING:
         session.journal.append(run.release, EventKind.FINALIZE_STARTED)
-    cemetery = session.journal.cemetery()
+    cemetery, before = session.journal.cemetery(), session.journal.cemetery(before_finalize_of=run.release)
     steps = run.steps_left
     tables = tuple(dict.fromkeys(lock.table for step in steps for lock in step.forward.locks))
     with session.watching(tables) as canary:
         for step in steps:
-            due = step.is_due(cemetery)
+            due = step.is_due(cemetery, before)
             # What was revived or retired meanwhile is left alone; the journal says that the step is over.
             now = step if due else replace(step, forward=Act(), probe="")
             try:

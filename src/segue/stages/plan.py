@@ -16,6 +16,7 @@ from segue import history
 from segue.core.change import Act, Irreversible
 from segue.core.plan import Direction, Phase, Plan, PlannedMigration, Step
 from segue.history import MigrationPlan
+from segue.operations import Move, opaque_step, walk
 from segue.session import Session
 
 
@@ -59,7 +60,10 @@ class _PlanCarrier:
     def __init__(self, session: Session, *, fresh: bool) -> None:
         self._session = session
         self._fresh = fresh
-        self._cemetery = deepcopy(session.journal.cemetery())
+        # What an interrupted run has done of a migration is translated again from its first step.
+        unfinished = session.journal.under_way()
+        before = unfinished.release if unfinished else ""
+        self._cemetery = deepcopy(session.journal.cemetery(before_work_of=before))
         self._new_tables: set[str] = set()
         self.planned: list[PlannedMigration] = []
 
@@ -74,8 +78,8 @@ class _PlanCarrier:
     def _note(self, migration: Migration, state: ProjectState, *, backwards: bool) -> ProjectState:
         steps: list[Step] = []
 
-        def opaque(prefix: str, operation: Operation, start: ProjectState, end: ProjectState) -> None:  # noqa: ARG001
-            steps.append(carrying.opaque_step(prefix, operation))
+        def opaque(move: Move) -> None:
+            steps.append(opaque_step(move))
 
         whole = carrying.runs_whole(self._session, migration, fresh=self._fresh)
         if whole and (self._fresh or not self._session.engine.online):
@@ -83,7 +87,7 @@ class _PlanCarrier:
                 _as_described(migration, index, op, backwards) for index, op in enumerate(migration.operations)
             ]
             steps += reversed(described) if backwards else described
-            for _ in carrying.walk(migration, state, backwards=backwards):
+            for _ in walk(migration, state, backwards=backwards):
                 pass  # The walk itself moves the state on.
         else:
             editor = self._session.engine.step_editor(

@@ -30,6 +30,7 @@ class Status:
     open: tuple[Waiting, ...]
     last: Run | None
     retired: tuple[Retired, ...]
+    archived: tuple[Retired, ...]
     quarantined: int
 
 
@@ -37,6 +38,7 @@ def status(session: Session) -> Status:
     """Return where the target stands; reads only, and holds nothing."""
     loader = session.migrator.loader
     runs = session.journal.runs()
+    cemetery = session.journal.cemetery()
     return Status(
         target=session.engine.target(),
         applied=len(loader.applied_migrations),
@@ -46,6 +48,7 @@ def status(session: Session) -> Status:
         interrupted=next((run for run in reversed(runs) if run.state in UNDER_WAY), None),
         open=tuple(Waiting(run=r, old_code=session.old_code(r)) for r in runs if r.state is State.OPEN),
         last=runs[-1] if runs else None,
-        retired=session.journal.cemetery().all(),
+        retired=cemetery.all(),
+        archived=cemetery.archived(),
         quarantined=session.journal.quarantined(),
     )

@@ -15,18 +15,31 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.core.change import Act, Cemetery
+from segue.core.change import Act, Backfill, Cemetery, Work
 from segue.core.errors import LockNotTaken, NeedsPerson, SegueError, StepFailed
-from segue.core.evidence import Connected
+from segue.core.evidence import Connected, Prediction
 from segue.core.plan import Step, Target
-from segue.engines.base import Emit, Say, Waited
-from segue.engines.postgresql import activity, canary, catalog, editor, locks
+from segue.core.run import UNFILLED, Filled
+from segue.engines.base import Emit, Note, Say, Waited, unnoted
+from segue.engines.postgresql import (
+    activity,
+    archive,
+    backfill,
+    canary,
+    catalog,
+    door,
+    locks,
+    prediction,
+    settle,
+    unarchive,
+)
 
 _PROGRESS_EVERY_SECONDS = 1.0
 _RETRY_PAUSE_SECONDS = 0.2
+_ATTEMPTS_AT_WORK = 5
 # No SQLSTATE: libpq itself found the connection gone. Class 57P is the server going down, class 08 the connection.
 _LOST = frozenset({"", "57P01", "57P02", "57P03", "08003", "08006"})
 
@@ -36,10 +49,20 @@ class PostgreSQL:
 
     online = True
 
-    def __init__(self, connection: BaseDatabaseWrapper, patience: locks.Patience, runner_wait: timedelta) -> None:
+    def __init__(
+        self,
+        connection: BaseDatabaseWrapper,
+        patience: locks.Patience,
+        runner_wait: timedelta,
+        archives: unarchive.Archives | None = None,
+        *,
+        alias_from: int,
+    ) -> None:
         self.connection: Any = connection
         self._patience = patience
         self._runner_wait = runner_wait
+        self._archives = archives
+        self._alias_from = alias_from
         self._still_held: Callable[[], bool] = lambda: False
         self.catalog = catalog.Catalog(connection.cursor, connection.ops.quote_name)
 
@@ -83,25 +106,41 @@ class PostgreSQL:
 
     def step_editor(
         self, *, emit: Emit, prefix: str, release: str, cemetery: Cemetery, new_tables: set[str]
-    ) -> editor.StepEditor:
+    ) -> door.Door:
         """Return a schema editor that emits steps in place of running statements."""
-        make = editor.editor_class(self.connection.SchemaEditorClass)
-        return make(
+        make = door.editor_class(self.connection.SchemaEditorClass)
+        made = make(
             self.connection,
             emit=emit,
             prefix=prefix,
             release=release,
             cemetery=cemetery,
             new_tables=new_tables,
+            archives=self._archives,
         )
+        made.alias_from = self._alias_from
+        return made
 
-    def carry_out(self, act: Act, *, then: Callable[[Waited], None], say: Say) -> None:
+    def archivist(self) -> archive.Archivist:
+        """Return what reads retired objects into archives and drops them."""
+        return archive.Archivist(self.connection, lambda: translated(self.connection.alias))
+
+    def settler(self) -> settle.Settler:
+        """Return what puts rows and values in quarantine back."""
+        return settle.Settler(self.connection, lambda: translated(self.connection.alias))
+
+    def carry_out(
+        self, act: Act, *, then: Callable[[Waited], None], say: Say, since: Filled = UNFILLED, note: Note = unnoted
+    ) -> None:
         """Run the act's statements under its locks, and `then` in the same transaction if it has one.
 
-        An attempt that fails only because somebody else held a lock is made again until the deadline.
+        An attempt that fails only because somebody else held a lock is made again until the deadline. A backfill
+        goes on from `since` and tells `note`, in a transaction, how far it is.
         """
+        if act.backfill is not None:
+            return self._fill(act.backfill, then, say, since, note)
         began = time.monotonic()
-        attempts = 0
+        attempts = stopped = 0
         while True:
             self.check_held()
             attempts += 1
@@ -112,18 +151,51 @@ class PostgreSQL:
             except LockNotTaken:
                 raise
             except StepFailed as error:
+                if self._took_too_long(act, error):
+                    stopped += 1
+                    if stopped == _ATTEMPTS_AT_WORK:
+                        raise StepFailed(_too_long(act, self._patience, stopped)) from error
+                    time.sleep(_RETRY_PAUSE_SECONDS)
+                    continue
                 busy = error.__cause__ is not None and locks.is_busy(error.__cause__)
                 if not busy or time.monotonic() - began > self._patience.deadline.total_seconds():
                     raise
                 say(f"somebody else held a lock; trying again: {str(error).splitlines()[0]}")
                 time.sleep(_RETRY_PAUSE_SECONDS)
 
+    def _took_too_long(self, act: Act, error: StepFailed) -> bool:
+        """Whether work on rows was stopped at its limit; on a busy host the next attempt may be quicker."""
+        return act.work is not Work.CATALOG and error.__cause__ is not None and locks.was_cancelled(error.__cause__)
+
+    def predict(self, act: Act) -> Prediction | None:
+        """Return for how long others will wait for the act's work on rows; None where there is none."""
+        return prediction.predict(self.connection, act)
+
+    def _fill(self, work: Backfill, then: Callable[[Waited], None], say: Say, since: Filled, note: Note) -> None:
+        filler = backfill.Filler(
+            connection=self.connection,
+            backfill=work,
+            filled=since,
+            note=note,
+            check_held=self.check_held,
+            patience=self._patience,
+            say=say,
+        )
+        with translated(self.connection.alias):
+            waited = filler.run()
+            with transaction.atomic(using=self.connection.alias):
+                then(waited)
+
     def _in_transaction(self, act: Act, then: Callable[[Waited], None], say: Say, failed: int) -> None:
         def note(waited: Waited) -> None:
             then(replace(waited, attempts=waited.attempts + failed))
 
         with transaction.atomic(using=self.connection.alias):
-            locks.carry_out(self.connection, act, note, self._patience, say)
+            if act.load is not None:
+                unarchive.load(self.connection, act, self._archives, say)
+                note(Waited())
+            else:
+                locks.carry_out(self.connection, act, note, self._patience, say)
 
     def _outside_transaction(self, act: Act, then: Callable[[Waited], None], say: Say, failed: int) -> None:
         """CREATE and DROP INDEX CONCURRENTLY wait for others and make nobody wait: they get no lock timeout.
@@ -135,13 +207,24 @@ class PostgreSQL:
             cursor.execute("SET statement_timeout = 0")
             try:
                 with self._telling_progress(say):
-                    for statement in act.statements:
-                        cursor.execute(statement)
+                    self._execute_each(act)
             finally:
                 if self.connection.connection is not None and not self.connection.connection.closed:
                     cursor.execute("RESET lock_timeout")
                     cursor.execute("RESET statement_timeout")
         then(Waited(attempts=1 + failed))
+
+    def _execute_each(self, act: Act) -> None:
+        """Each statement commits by itself; where rows contradict one, `otherwise` settles the act, if it can."""
+        with self.connection.cursor() as cursor:
+            try:
+                for statement in act.statements:
+                    cursor.execute(statement)
+            except IntegrityError:
+                if not act.otherwise:
+                    raise
+                for statement in act.otherwise:
+                    cursor.execute(statement)
 
     @contextmanager
     def _telling_progress(self, say: Say) -> Iterator[None]:
@@ -201,7 +284,8 @@ def translated(alias: str) -> Iterator[None]:
     except (OperationalError, InterfaceError) as error:
         raise StepFailed(_first_line(error)) from error
     except DatabaseError as error:
-        raise StepFailed(str(error).strip()) from error
+        # Where in Segue's own block it happened tells a person nothing.
+        raise StepFailed(str(error).split("\nCONTEXT:")[0].strip()) from error
 
 
 @contextmanager
@@ -235,6 +319,14 @@ def _not_replaced(connection: Any) -> Iterator[None]:
         yield
     finally:
         del connection.connect
+
+
+def _too_long(act: Act, patience: locks.Patience, attempts: int) -> str:
+    tables = ", ".join(dict.fromkeys(lock.table for lock in act.locks))
+    return (
+        f"others would have waited for {tables} for longer than the {patience.blocking.total_seconds():g} s that are "
+        f"allowed, in each of {attempts} attempts. More is allowed with --allow-blocking."
+    )
 
 
 def _first_line(error: BaseException) -> str:

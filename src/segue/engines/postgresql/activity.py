@@ -56,11 +56,20 @@ class Cursor(Protocol):
 
 def blockers(connection: BaseDatabaseWrapper, locks: Sequence[TableLock]) -> tuple[Blocker, ...]:
     """Return the sessions that hold a lock in conflict with any of these, longest transaction first."""
+    return _holders(connection, [(lock.table, _CONFLICTS[lock.mode]) for lock in locks])
+
+
+def row_holders(connection: BaseDatabaseWrapper, table: str) -> tuple[Blocker, ...]:
+    """Return the sessions that may hold rows of a table, or the table: PostgreSQL lists no row locks."""
+    return _holders(connection, [(table, ("RowShareLock", *_CONFLICTS[LockMode.SHARE_ROW_EXCLUSIVE]))])
+
+
+def _holders(connection: BaseDatabaseWrapper, modes_of: Sequence[tuple[str, Sequence[str]]]) -> tuple[Blocker, ...]:
     found: dict[int, Blocker] = {}
     with connection.cursor() as cursor:
         # Inside a transaction pg_stat_activity shows what it showed first, unless told to look again.
         cursor.execute("SELECT pg_stat_clear_snapshot()")
-        for lock in locks:
+        for table, modes in modes_of:
             cursor.execute(
                 """
                 SELECT coalesce(l.pid, 0), coalesce(a.application_name, ''), coalesce(a.usename::text, ''),
@@ -72,7 +81,7 @@ def blockers(connection: BaseDatabaseWrapper, locks: Sequence[TableLock]) -> tup
                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                   AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.mode = ANY(%s)
                 """,
-                [connection.ops.quote_name(lock.table), list(_CONFLICTS[lock.mode])],
+                [connection.ops.quote_name(table), list(modes)],
             )
             for pid, application, user, state, seconds, query in cursor.fetchall():
                 found[pid] = Blocker(

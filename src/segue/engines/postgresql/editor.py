@@ -8,6 +8,7 @@ their own; here are tables, what Django defers to a migration's end, and the ver
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from django.db.backends.ddl_references import Statement
@@ -17,12 +18,16 @@ from django.db.backends.utils import strip_quotes
 from segue.core.change import Act, Kind, Retired
 from segue.core.plan import Phase
 from segue.engines.postgresql import retire
-from segue.engines.postgresql.columns import ColumnVerbs
+from segue.engines.postgresql.alter import AlterVerbs
+from segue.engines.postgresql.contrib import ContribVerbs
 from segue.engines.postgresql.emission import CONTRACT, STOCK, first_line
+from segue.engines.postgresql.twin import label
 
 
-class StepEditor(ColumnVerbs):
+class StepEditor(AlterVerbs, ContribVerbs):
     """Emits one migration's schema changes as steps."""
+
+    _revived: frozenset[str] = frozenset()
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """Translate what the stock editor defers to the migration's end; nothing of it after a failure."""
@@ -35,6 +40,10 @@ class StepEditor(ColumnVerbs):
             self._implicit_tables.append(model)
             return
         table = model._meta.db_table
+        if self._is_in_use(table):
+            self._call_by(table, label("segue_new_", table))
+            self.create_model(model)
+            return
         already_deferred = len(self.deferred_sql)
         implicit_tables = self._implicit_tables = []
         with self._drafting(model, "create_model") as draft:
@@ -61,6 +70,7 @@ class StepEditor(ColumnVerbs):
     def _revive_table(self, retired: Retired, already_deferred: int) -> None:
         """What the table already has need not be made again; its foreign keys are attached at the end."""
         table = retired.table
+        self._revived |= {table}
         self._emit(
             f"table {table}",
             f"revive table {table}",
@@ -124,7 +134,8 @@ class StepEditor(ColumnVerbs):
             if statement in keys:
                 continue
             if isinstance(statement, Statement) and statement.template == self.sql_create_index:
-                self._add_index(statement)
+                if not self._came_back_with(statement):
+                    self._add_index(statement)
             else:
                 self._deferred_as_stock(statement)
         fresh = [s for s in keys if s.parts["table"].table in self._new]
@@ -132,7 +143,21 @@ class StepEditor(ColumnVerbs):
             self._add_key_of_new_table(statement)
         self._attach_keys([self._key(s) for s in keys if s not in fresh])
 
+    def _came_back_with(self, statement: Statement) -> bool:
+        """Whether a revived table has the index, under the name that a later rename in the migration gives it."""
+        table = statement.parts["table"].table
+        return table in self._revived and self._is_index_of(table, strip_quotes(str(statement.parts["name"])))
+
     def _deferred_as_stock(self, statement: Any) -> None:
+        if isinstance(statement, Statement) and statement.template == self.sql_create_unique:
+            parts: Any = statement.parts
+            name, table = strip_quotes(str(parts["name"])), parts["table"].table
+            if self._is_index_of(table, name):
+                return  # A revived table has it, under the name that a later rename in the migration gives it.
+            if table not in self._new:
+                columns = tuple(parts["columns"].columns)
+                self._build_unique(table=table, name=name, columns=columns, as_constraint=True)
+                return
         table = statement.parts["table"].table if isinstance(statement, Statement) else ""
         online = table in self._new
         locks = () if online or not table else retire.exclusive(table)
@@ -146,31 +171,43 @@ class StepEditor(ColumnVerbs):
                 forward = retire.bury_table(retired, self._grave(), self.quote_name)
                 self._emit(f"bury table {table}", f"move retired table {table} out of the schema", forward, ())
 
-
-def _stock_verb(verb: str) -> Any:
-    def run(self: StepEditor, model: Any, *args: Any) -> None:
+    def alter_db_tablespace(self, model: Any, old_db_tablespace: str, new_db_tablespace: str) -> None:
+        """Move a table as stock Django does: PostgreSQL copies its files under the lock."""
         if self._drafts:
-            getattr(super(StepEditor, self), verb)(model, *args)
+            super().alter_db_tablespace(model, old_db_tablespace, new_db_tablespace)
         else:
-            self._as_stock(model, verb, *args)
+            self._as_stock(model, "alter_db_tablespace", old_db_tablespace, new_db_tablespace)
 
-    run.__name__ = verb
-    run.__doc__ = "Run what stock Django runs: there is no online form of it yet."
+
+def _by_physical_names(verb: str) -> Any:
+    """Let a verb see models by the names that the database has for them now."""
+    method = getattr(StepEditor, verb)
+
+    @wraps(method)
+    def run(self: StepEditor, *args: Any, **options: Any) -> Any:
+        with self.physically(*args):
+            return method(self, *args, **options)
+
     return run
 
 
 for _verb in (
+    "create_model",
+    "delete_model",
+    "add_field",
+    "remove_field",
     "alter_field",
-    "alter_db_table",
-    "alter_db_table_comment",
-    "alter_db_tablespace",
-    "alter_unique_together",
-    "alter_index_together",
+    "add_index",
+    "remove_index",
+    "rename_index",
     "add_constraint",
     "remove_constraint",
-    "rename_index",
+    "alter_unique_together",
+    "alter_index_together",
+    "alter_db_table_comment",
+    "alter_db_tablespace",
 ):
-    setattr(StepEditor, _verb, _stock_verb(_verb))
+    setattr(StepEditor, _verb, _by_physical_names(_verb))
 
 
 def editor_class(stock: type[DatabaseSchemaEditor]) -> type[StepEditor]:

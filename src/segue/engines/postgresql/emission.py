@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.backends.ddl_references import Statement
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
-from segue.core.change import Act, Cemetery, Irreversible, Kind, Retired
+from segue.core.change import Act, Cemetery, Irreversible, Kind, Retired, Work
 from segue.core.plan import Phase, Step
 from segue.engines.base import Emit
-from segue.engines.postgresql import retire
+from segue.engines.postgresql import retire, unarchive
 from segue.engines.postgresql.catalog import Catalog
+from segue.engines.postgresql.prediction import predict
 
 STOCK = Irreversible(reason="it runs as stock Django runs it")
 CONTRACT = Irreversible(reason="finalize only goes forward")
@@ -48,6 +49,7 @@ class StepEmitter(DatabaseSchemaEditor):
         release: str,
         cemetery: Cemetery,
         new_tables: set[str],
+        archives: unarchive.Archives | None = None,
     ) -> None:
         super().__init__(connection, atomic=False)
         self._emit_step = emit
@@ -55,6 +57,8 @@ class StepEmitter(DatabaseSchemaEditor):
         self._release = release
         self._cemetery = cemetery
         self._new = new_tables
+        self._archives = archives
+        self._unarchived: set[str] = set()
         self._catalog = Catalog(connection.cursor, self.quote_name)
         self._drafts: list[Draft] = []
         self._ids: Counter[str] = Counter()
@@ -63,10 +67,14 @@ class StepEmitter(DatabaseSchemaEditor):
     def _emit(self, slug: str, title: str, forward: Act, undo: tuple[Act, ...] | Irreversible, **more: Any) -> None:
         if self._drafts:
             self._emit_draft(self._drafts[-1])  # what the verb around this one did before it comes first
-        self._ids[slug] += 1
-        nth = f" #{self._ids[slug]}" if self._ids[slug] > 1 else ""
+        id_ = f"{self.prefix}:{slug}"
+        self._ids[id_] += 1
+        nth = f" #{self._ids[id_]}" if self._ids[id_] > 1 else ""
         more.setdefault("phase", Phase.EXPAND)
-        step = Step(id=f"{self.prefix}:{slug}{nth}", title=title, forward=forward, undo=undo, **more)
+        if not more.get("online", True) and forward.work is Work.CATALOG:
+            forward = replace(forward, work=Work.REWRITE)  # What does not say less is taken for the most.
+        more["blocks"] = predict(self.connection, forward)
+        step = Step(id=f"{id_}{nth}", title=title, forward=forward, undo=undo, **more)
         if step.phase is not Phase.CONTRACT:
             self._cemetery.follow(forward)
         self._emit_step(step)
@@ -108,13 +116,30 @@ class StepEmitter(DatabaseSchemaEditor):
                 online=new,
             )
 
-    def _as_stock(self, model: Any, verb: str, *args: Any) -> None:
+    def _as_stock(self, model: Any, verb: str, *args: Any, **options: Any) -> None:
         with self._drafting(model, verb) as draft:
-            getattr(super(), verb)(model, *args)
+            getattr(super(), verb)(model, *args, **options)
             self._emit_draft(draft)
 
     def _retired(self, kind: Kind, table: str, name: str, definition: str) -> Retired | None:
-        return next((r for r in self._cemetery.find(kind, table, name) if r.definition == definition), None)
+        """Return what lies retired under that name and was the same; what lies in an archive alone is brought back."""
+        same = [r for r in self._cemetery.find(kind, table, name) if r.definition == definition]
+        here = next((r for r in same if not r.archive), None)
+        return here if here or not same else self._brought_back(same[0])
+
+    def _brought_back(self, archived: Retired) -> Retired | None:
+        """Emit the steps that put an object where it lay before purge dropped it; None for that of another table."""
+        if archived.archive in self._unarchived:
+            return archived
+        manifest = unarchive.manifest(archived, self._archives)
+        another = manifest.contents.table_id != self._catalog.id(archived.table)
+        if archived.kind is Kind.COLUMN and another and self._cemetery.find(Kind.TABLE, archived.table, archived.table):
+            return None
+        self._unarchived.add(archived.archive)
+        for step in unarchive.steps(archived, manifest, self.quote_value, self.quote_name):
+            self._emit(**step)
+        self._catalog.expect(archived.table, archived.place, manifest.contents)
+        return archived
 
     def _grave(self) -> str:
         return f"{self._release}_{len(self._cemetery.all())}"

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.backends.ddl_references import Statement
 from django.db.backends.utils import strip_quotes
 from django.db.models import Index
 
-from segue.core.change import Act, Kind, Retired
+from segue.core.change import Act, Kind, Retired, Work
 from segue.core.plan import Phase
 from segue.engines.postgresql import retire
 from segue.engines.postgresql.emission import CONTRACT, StepEmitter
 
 
 class IndexVerbs(StepEmitter):
-    """add_index and remove_index, and the indexes that tables and columns bring along."""
+    """add_index, remove_index and rename_index, and the indexes that tables and columns bring along."""
+
+    if TYPE_CHECKING:
+        # Parts of Django's editor that its stubs leave out.
+        _create_index_name: Any
+        _create_index_sql: Any
+        _rename_index_sql: Any
+        # Lets models use the database's own names; see Aliasing.
+        physically: Any
 
     def add_index(self, model: Any, index: Index, concurrently: bool = False) -> None:  # noqa: ARG002
         """Build an index without holding up anybody, or revive it."""
@@ -23,25 +31,74 @@ class IndexVerbs(StepEmitter):
 
     def remove_index(self, model: Any, index: Index, concurrently: bool = False) -> None:  # noqa: ARG002
         """Retire an index: it goes on serving old code and is dropped by finalize."""
-        table = model._meta.db_table
-        definition = str(index.create_sql(model, self))
-        retired = Retired(kind=Kind.INDEX, table=table, name=index.name, definition=definition)
+        self._retire_index(model._meta.db_table, index.name, str(index.create_sql(model, self)))
+
+    def rename_index(self, model: Any, old_index: Index, new_index: Index) -> None:
+        """Give an index its new name at once: neither version's code says it."""
+        table, old, new = model._meta.db_table, old_index.name, new_index.name
+        self._drop_index_in_the_way(table, new)
         self._emit(
-            f"retire index {index.name}",
-            f"retire index {index.name} on {table}",
+            f"rename index {old} to {new}",
+            f"rename index {old} on {table} to {new}",
+            Act(statements=(str(self._rename_index_sql(model, old, new)),)),
+            (Act(statements=(str(self._rename_index_sql(model, new, old)),)),),
+        )
+
+    def alter_index_together(self, model: Any, old_index_together: Any, new_index_together: Any) -> None:
+        """Retire and build indexes over several fields, under stock's names."""
+        olds = {tuple(names) for names in old_index_together}
+        news = {tuple(names) for names in new_index_together}
+        table = model._meta.db_table
+        for names in sorted(olds - news):
+            fields = [model._meta.get_field(name) for name in names]
+            own = {c.name for c in model._meta.constraints} | {i.name for i in model._meta.indexes}
+            columns = [field.column for field in fields]
+            found = self._constraint_names(model, columns, index=True, unique=False, exclude=own)
+            named = self._create_index_name(table, columns, suffix="_idx")
+            if len(found) > 1 and named not in found:
+                listed = ", ".join(columns)
+                raise ValueError(f"Found wrong number ({len(found)}) of constraints for {table}({listed})")
+            name = named if not found or named in found else found[0]
+            self._retire_index(table, name, str(self._create_index_sql(model, fields=fields, name=name)))
+        for names in sorted(news - olds):
+            fields = [model._meta.get_field(name) for name in names]
+            self._add_index(self._create_index_sql(model, fields=fields, suffix="_idx"))
+
+    def _constraint_names(self, model: Any, column_names: Any = None, **wanted: Any) -> list[str]:
+        """Return what stock finds, without what is retired; or, in a plan, what an earlier step of it would make."""
+        stock: Any = super()
+        with self.physically(model):
+            table = model._meta.db_table
+            every = stock._constraint_names(model, column_names, **wanted)
+        retired = {r.name for r in self._cemetery.all() if (r.kind, r.table, r.place) == (Kind.INDEX, table, "")}
+        found = [name for name in every if name not in retired]
+        renaming = column_names and wanted.get("index") and wanted.get("unique") is False and "exclude" not in wanted
+        if not found and renaming:
+            return [self._create_index_name(table, list(column_names), suffix="_idx")]
+        return found
+
+    def _retire_index(self, table: str, name: str, definition: str = "") -> None:
+        """Keep an index for old code; `definition` is stock's statement, by which it is known when it comes back."""
+        retired = Retired(kind=Kind.INDEX, table=table, name=name, definition=definition)
+        self._emit(
+            f"retire index {name}",
+            f"retire index {name} on {table}",
             Act(retires=(retired,)),
             (Act(revives=(retired,)),),
         )
         self._emit(
-            f"drop index {index.name}",
-            f"drop retired index {index.name} on {table}",
-            self._drop_index(table, index.name, purges=(retired,)),
+            f"drop index {name}",
+            f"drop retired index {name} on {table}",
+            self._drop_index(table, name, purges=(retired,)),
             CONTRACT,
             phase=Phase.CONTRACT,
             while_retired=(retired,),
         )
 
     def _drop_index(self, table: str, name: str, purges: tuple[Retired, ...] = ()) -> Act:
+        if self._catalog.is_partitioned(table):
+            statement = self.sql_delete_index % {"name": self.quote_name(name)}
+            return Act(statements=(statement,), locks=retire.exclusive(table), purges=purges)
         statement = self.sql_delete_index_concurrently % {"name": self.quote_name(name)}
         return Act(statements=(statement,), locks=retire.weak(table), transactional=False, purges=purges)
 
@@ -49,7 +106,7 @@ class IndexVerbs(StepEmitter):
         table, name = statement.parts["table"].table, strip_quotes(str(statement.parts["name"]))
         definition = str(statement)
         retired = Retired(kind=Kind.INDEX, table=table, name=name, definition=definition)
-        if self._retired(Kind.INDEX, table, name, definition) and self._catalog.index_table(name) == table:
+        if self._retired(Kind.INDEX, table, name, definition) and self._is_still_there(table, name):
             revive = Act(revives=(retired,))
             self._emit(f"index {name}", f"revive index {name} on {table}", revive, (Act(retires=(retired,)),))
         elif table in self._new:
@@ -58,8 +115,22 @@ class IndexVerbs(StepEmitter):
         else:
             self._build_index(retired, statement)
 
+    def _is_still_there(self, table: str, name: str) -> bool:
+        """Whether the name is still that of the retired index, and not of a unique one that came back."""
+        return self._catalog.index_table(name) == table and not self._catalog.is_unique_index(name)
+
     def _build_index(self, retired: Retired, statement: Statement) -> None:
         self._drop_index_in_the_way(retired.table, retired.name)
+        if self._catalog.is_partitioned(retired.table):
+            self._emit(
+                f"index {retired.name}",
+                f"build index {retired.name} on the partitions of {retired.table}",
+                Act(statements=(str(statement),), locks=retire.share_row(retired.table), work=Work.BUILD),
+                (Act(retires=(retired,)),),
+                online=False,
+                note="PostgreSQL knows no concurrent index of a partitioned table",
+            )
+            return
         concurrent = str(Statement(self.sql_create_index_concurrently, **statement.parts))
         self._emit(
             f"index {retired.name}",

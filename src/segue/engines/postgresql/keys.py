@@ -23,6 +23,9 @@ _ON_DELETE_NOTE = "until finalize the database does what on_delete says, so that
 class KeyVerbs(StepEmitter):
     """Foreign keys as steps: new ones, those of revived tables, and their detachment."""
 
+    # Columns that no row had before: a reference in them to no row is an error, not an orphan.
+    _fresh: frozenset[tuple[str, str]] = frozenset()
+
     # Without an inline form Django defers a new column's foreign key, which is then a step of its own.
     sql_create_column_inline_fk = ""
 
@@ -111,6 +114,7 @@ class KeyVerbs(StepEmitter):
             )
 
     def _settle_orphans(self, slug: str, keys: list[ForeignKey]) -> None:
+        keys = [key for key in keys if (key.table, key.columns[0]) not in self._fresh]
         if keys:
             self._emit(
                 slug,

@@ -18,7 +18,7 @@ from typing import Any
 from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.core.change import Act, LockMode, TableLock
+from segue.core.change import Act, LockMode, TableLock, Work
 from segue.core.errors import LockNotTaken, TargetHeld
 from segue.engines.base import Say, Waited
 from segue.engines.postgresql import activity
@@ -28,6 +28,7 @@ RUNNER_KEY = 0x7365677565
 
 _LOCK_NOT_AVAILABLE = "55P03"
 _DEADLOCK = "40P01"
+_CANCELLED = "57014"
 # A holder older than this will not let go within one attempt, so the attempt would only make others wait.
 _LONG_TRANSACTION_SECONDS = 0.2
 _FIRST_TIMEOUT_MS = 10
@@ -38,10 +39,14 @@ _WEAK_TIMEOUT = "1500ms"
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long one attempt may make others wait, and how long to go on trying."""
+    """How long one attempt may make others wait, and how long to go on trying.
+
+    `blocking` is for how long work on rows may go on once its lock is taken.
+    """
 
     timeout: timedelta
     deadline: timedelta
+    blocking: timedelta = timedelta(milliseconds=50)
 
     @property
     def timeout_ms(self) -> int:
@@ -58,6 +63,11 @@ def sqlstate(error: BaseException) -> str:
 def is_busy(error: BaseException) -> bool:
     """Whether the statement failed only because somebody else held a lock."""
     return sqlstate(error) in {_LOCK_NOT_AVAILABLE, _DEADLOCK}
+
+
+def was_cancelled(error: BaseException) -> bool:
+    """Whether the statement was ended because it took too long, or by somebody's wish."""
+    return sqlstate(error) == _CANCELLED
 
 
 def carry_out(
@@ -91,7 +101,7 @@ def carry_out(
         failed += _until_taken(connection, [weak], patience, say, began, _weak_attempt(connection, weak))
     strong = [lock for lock in ordered if lock.mode is not LockMode.SHARE_UPDATE_EXCLUSIVE]
     if strong:
-        attempt = _burst(connection, strong, act.statements, note, began)
+        attempt = _burst(connection, strong, _within_limit(act, patience), note, began)
         _until_taken(connection, strong, patience, say, began, attempt, failed)
         return
     with connection.cursor() as cursor:
@@ -192,6 +202,17 @@ def _burst(
         return True
 
     return attempt
+
+
+def _within_limit(act: Act, patience: Patience) -> tuple[str, ...]:
+    """Let work on rows be cancelled when all of it, not each statement, takes longer than is allowed."""
+    if act.work is Work.CATALOG:
+        return act.statements
+    allowed = f"interval '{max(1, round(patience.blocking / timedelta(milliseconds=1)))} ms'"
+    until = f"SELECT set_config('segue.work_until', (clock_timestamp() + {allowed})::text, true)"
+    left = "extract(epoch FROM current_setting('segue.work_until')::timestamptz - clock_timestamp()) * 1000"
+    limit = f"SELECT set_config('statement_timeout', greatest(1, ceil({left}))::int::text, true)"
+    return (until, *(part for statement in act.statements for part in (limit, statement)))
 
 
 def _names(locks: Sequence[TableLock]) -> str:

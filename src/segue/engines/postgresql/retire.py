@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from segue.core.change import Act, LockMode, Retired, TableLock
+from segue.engines.postgresql import violators
 from segue.engines.postgresql.catalog import BURIED_COLUMN, RETIRED_SCHEMA, Column, ForeignKey
 
 Quote = Callable[[str], str]
@@ -73,14 +74,14 @@ def exchange(key: ForeignKey, quote: Quote) -> tuple[Act, ...]:
 def relax(table: str, name: str, facts: Column, default: str, quote: Quote) -> tuple[Act, tuple[Act, ...]] | None:
     """Return how to let code that does not know the column insert, and how to take that back.
 
-    None where it can already. `default` is an SQL literal, "" for none; a unique column gets no default,
-    because the second row would collide, and NULLs do not.
+    None where it can already, with the value that code which knows it expects. `default` is SQL, "" for none: for
+    a unique column one that gives each row another value, because the second row would collide, and NULLs do not.
     """
-    if not facts.not_null or facts.default or facts.fills_itself:
+    if facts.default or facts.fills_itself or not (facts.not_null or default):
         return None
     alter = f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(name)}"
     locks = exclusive(table)
-    if default and not facts.unique:
+    if default:
         return (
             Act(statements=(f"{alter} SET DEFAULT {default}",), locks=locks),
             (Act(statements=(f"{alter} DROP DEFAULT",), locks=locks),),
@@ -115,12 +116,59 @@ def tighten(table: str, name: str, quote: Quote) -> tuple[Act, ...]:
     )
 
 
+def untighten(table: str, name: str, quote: Quote) -> Act:
+    """Take back what an interrupted `tighten` may have left: its check."""
+    check = quote(shorten(f"{name}_segue_not_null"))
+    return Act(
+        statements=(f"ALTER TABLE {quote(table)} DROP CONSTRAINT IF EXISTS {check}",),
+        locks=exclusive(table),
+        background=True,
+    )
+
+
+def require_values(table: str, name: str, quote: Quote) -> Act:
+    """Fail, telling how many, when rows lack a value: without a lock that holds up anybody."""
+    message = f" of {table} without a value in {name}, written by code that does not know the column: give each one."
+    return Act(
+        statements=(
+            violators.block(
+                f"SELECT count(*) INTO segue_found FROM {quote(table)} WHERE {quote(name)} IS NULL; "
+                "IF segue_found > 0 THEN RAISE EXCEPTION USING ERRCODE = 'not_null_violation', MESSAGE = "
+                f"'there ' || CASE segue_found WHEN 1 THEN 'is 1 row' ELSE 'are ' || segue_found || ' rows' END || "
+                f"{_literal(message)}; END IF",
+                declare="segue_found bigint",
+            ),
+        )
+    )
+
+
+def require_few_rows(table: str, name: str, at_most: int | None, quote: Quote) -> tuple[str, ...]:
+    """Return the statement that fails where stock would: a required column without a value for the rows, or a
+    unique one with the same value for each. Nothing where there may be any number of rows.
+    """
+    if at_most is None:
+        return ()
+    message = (
+        f"{table} has more than one row, and all would get one value in {name}, which must be unique"
+        if at_most
+        else f"{table} has rows, and {name} is required and has no default"
+    )
+    remedy = "; add it with null=True, fill it in a data migration, and alter it after that."
+    return (
+        violators.block(
+            f"IF (SELECT count(*) FROM (SELECT FROM {quote(table)} LIMIT {at_most + 1}) segue_few) > {at_most} THEN "
+            "RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation', "
+            f"MESSAGE = {_literal(message + remedy)}; END IF"
+        ),
+    )
+
+
 def tighten_where_possible(table: str, name: str, quote: Quote) -> tuple[Act, ...]:
     """Make a column NOT NULL again on the way back, unless a row has been written without a value meanwhile.
 
-    Such a row stays, and the column stays nullable: a rollback must not stop half way for it.
+    Such a row stays, and the column stays nullable: a rollback must not stop half way for it, nor wait for it.
     """
-    enforce, prove, settle = tighten(table, name, quote)
+    enforce, prove, settle = (replace(act, background=True) for act in tighten(table, name, quote))
     alter, check = f"ALTER TABLE {quote(table)}", quote(shorten(f"{name}_segue_not_null"))
     give_up = f"EXCEPTION WHEN check_violation THEN {alter} DROP CONSTRAINT {check}"
     proved = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = {_literal(quote(table))}::regclass AND conname = "
@@ -129,6 +177,19 @@ def tighten_where_possible(table: str, name: str, quote: Quote) -> tuple[Act, ..
         enforce,
         replace(prove, statements=(_block(f"{prove.statements[0]}; {give_up}"),)),
         replace(settle, statements=(_block(f"IF {proved} THEN {'; '.join(settle.statements)}; END IF"),)),
+    )
+
+
+def primary_key_where_possible(table: str, column: str, name: str, index: str, quote: Quote) -> Act:
+    """Make an index the primary key again on the way back, unless a row has no value or there is another key."""
+    relation = f"{_literal(quote(table))}::regclass"
+    tight = f"SELECT attnotnull FROM pg_attribute WHERE attrelid = {relation} AND attname = {_literal(column)}"
+    other = f"EXISTS (SELECT FROM pg_index WHERE indrelid = {relation} AND indisprimary)"
+    add = f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} PRIMARY KEY USING INDEX {quote(index)}"
+    return Act(
+        statements=(_block(f"IF ({tight}) AND NOT {other} THEN {add}; END IF"),),
+        locks=exclusive(table),
+        background=True,
     )
 
 
@@ -142,20 +203,13 @@ def _literal(text: str) -> str:
 
 def bury_column(retired: Retired, grave: str, quote: Quote) -> Act:
     """Rename a retired column out of the way; its values stay."""
-    place = shorten(f"{BURIED_COLUMN}{grave}_{retired.name}")
+    place, now = shorten(f"{BURIED_COLUMN}{grave}_{retired.name}"), retired.place or retired.name
     return Act(
-        statements=(f"ALTER TABLE {quote(retired.table)} RENAME COLUMN {quote(retired.name)} TO {quote(place)}",),
+        statements=(f"ALTER TABLE {quote(retired.table)} RENAME COLUMN {quote(now)} TO {quote(place)}",),
         locks=exclusive(retired.table),
         revives=(retired,),
-        retires=(replace(retired, place=place),),
+        retires=(replace(retired, place=place, in_use=False),),
     )
-
-
-def unbury_column(retired: Retired, quote: Quote) -> tuple[str, ...]:
-    """Return the statement that gives a buried column its name back, or none."""
-    if not retired.place:
-        return ()
-    return (f"ALTER TABLE {quote(retired.table)} RENAME COLUMN {quote(retired.place)} TO {quote(retired.name)}",)
 
 
 def bury_table(retired: Retired, grave: str, quote: Quote) -> Act:
@@ -173,10 +227,19 @@ def bury_table(retired: Retired, grave: str, quote: Quote) -> Act:
 
 
 def unbury_table(retired: Retired, current_schema: str, quote: Quote) -> tuple[str, ...]:
-    """Return the statement that moves a buried table back, or none."""
+    """Return the statements that move a buried table back, or none."""
     if not retired.place:
         return ()
-    return (f"ALTER TABLE {quote(retired.place)}.{quote(retired.table)} SET SCHEMA {quote(current_schema)}",)
+    return (
+        f"ALTER TABLE {quote(retired.place)}.{quote(retired.table)} SET SCHEMA {quote(current_schema)}",
+        drop_grave(retired, quote),
+    )
+
+
+def drop_grave(retired: Retired, quote: Quote) -> str:
+    """Return a statement that drops the schema that a table was buried in, unless something else lies there."""
+    dropped = f"DROP SCHEMA IF EXISTS {quote(retired.place)}"
+    return _block(f"{dropped}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL")
 
 
 def quarantine(key: ForeignKey, nullable: bool, release: str, literal: Quote, quote: Quote) -> tuple[str, ...]:
@@ -191,8 +254,11 @@ def quarantine(key: ForeignKey, nullable: bool, release: str, literal: Quote, qu
         f"WHERE p.{quote(key.to_columns[0])} = c.{column})"
     )
     reason = f"{key.table}.{key.columns[0]} has no row in {key.to_table}"
-    into = 'INSERT INTO "segue_quarantine" ("release", "table", "reason", "row", "at") '
-    values = f"SELECT {literal(release)}, {literal(key.table)}, {literal(reason)}, to_jsonb(c), now()"
+    trouble = "reference" if nullable else "orphan"
+    into = 'INSERT INTO "segue_quarantine" '
+    into += '("release", "table", "reason", "kind", "object", "definition", "row", "at") '
+    values = f"SELECT {literal(release)}, {literal(key.table)}, {literal(reason)}, '{trouble}', "
+    values += f"{literal(key.columns[0])}, {literal(key.definition)}, to_jsonb(c), now()"
     if nullable:
         return (
             f"{into}{values} FROM {child} c WHERE {orphaned}",

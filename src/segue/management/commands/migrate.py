@@ -5,11 +5,14 @@ Imports the engine only when there is something to carry out: a migrate without 
 
 from __future__ import annotations
 
+import shlex
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate as stock
+from django.db import DEFAULT_DB_ALIAS
 from django.db.migrations.state import ProjectState
 
 from segue import conf
@@ -42,12 +45,31 @@ class _OnlineExecutor(Migrator):
 class Command(stock.Command):
     """Stock's own `handle`, with the executor that it builds replaced for as long as it runs."""
 
+    allow_blocking: timedelta | None = None
+    command = "manage.py migrate"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add `--allow-blocking` to the stock arguments."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--allow-blocking",
+            metavar="DURATION",
+            help="For how long others may wait for what has no online form, such as 2s "
+            "(default: SEGUE['ALLOW_BLOCKING'], 50ms).",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the stock command; Segue's errors keep their exit status."""
+        given = options.pop("allow_blocking", None)
+        named = [options.get("app_label"), options.get("migration_name")]
+        if options["database"] != DEFAULT_DB_ALIAS:
+            named += ["--database", options["database"]]
+        self.command = shlex.join(["manage.py", "migrate", *(name for name in named if name)])
         module: Any = stock
         stock_executor = module.MigrationExecutor
         module.MigrationExecutor = type("OnlineExecutor", (_OnlineExecutor,), {"command": self})
         try:
+            self.allow_blocking = conf.parse_duration("--allow-blocking", given) if given else None
             with _past_the_pooler(options["database"]):
                 super().handle(*args, **options)
         except SegueError as error:
@@ -61,7 +83,12 @@ class Command(stock.Command):
         from segue.session import open_session
 
         session = open_session(
-            executor.connection.alias, say=self._say, told=self._told, progress=executor.progress_callback
+            executor.connection.alias,
+            say=self._say,
+            told=self._told,
+            progress=executor.progress_callback,
+            allow_blocking=self.allow_blocking,
+            command=self.command,
         )
         reached = pipeline.migrate(session, plan, state, fake_initial=fake_initial)
         runs = session.journal.runs()

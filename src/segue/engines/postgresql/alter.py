@@ -1,0 +1,346 @@
+"""alter_field: what stock Django would do, aspect by aspect, each in the form that holds up nobody.
+
+The order keeps every aspect simple: what goes, goes first; a column is tightened under its old type and name;
+then type and name change; what is new comes last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.ddl_references import Statement
+from django.db.backends.utils import strip_quotes
+from django.db.models import NOT_PROVIDED
+
+from segue.core.change import Act, Kind, Retired
+from segue.core.plan import Phase
+from segue.engines.postgresql import nulls, retire
+from segue.engines.postgresql.catalog import ForeignKey
+from segue.engines.postgresql.emission import CONTRACT
+from segue.engines.postgresql.hearing import Alteration
+from segue.engines.postgresql.rename import RenameVerbs
+
+_AUTO = ("AutoField", "BigAutoField", "SmallAutoField")
+
+
+class AlterVerbs(RenameVerbs):
+    """alter_field, and the comments of tables."""
+
+    if TYPE_CHECKING:
+        # Parts of Django's editor that its stubs leave out.
+        _field_should_be_altered: Any
+
+    def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
+        """Alter a field in steps; raises ValueError as stock does for what cannot be altered."""
+        if self._drafts or self._heard is not None:
+            return super().alter_field(model, old_field, new_field, strict)
+        types = [f.db_parameters(connection=self.connection)["type"] for f in (old_field, new_field)]
+        if None in types:
+            return super().alter_field(model, old_field, new_field, strict)
+        if self._goes_back:
+            self._give_up_names(model, old_field, new_field)
+        if not self._field_should_be_altered(old_field, new_field):
+            return None
+        altered = self._hear(model, old_field, new_field, strict)
+        if self._changes_the_key_itself(altered):
+            return self._as_stock(model, "alter_field", old_field, new_field, strict)
+        return self._carry_over(altered, old_field.column)
+
+    def _changes_the_key_itself(self, altered: Alteration) -> bool:
+        """Another primary key, or one that begins or ceases to number itself: as stock has it."""
+        old, new = (f.get_internal_type() in _AUTO for f in (altered.old_field, altered.new_field))
+        return altered.primary_key_gone or altered.primary_key_made or old != new
+
+    def _carry_over(self, altered: Alteration, column: str) -> None:
+        """Emit the steps of one alteration."""
+        table, to = altered.model._meta.db_table, altered.new_field.column
+        kept = self._keys_kept(altered)
+        for name in altered.uniques_gone + altered.checks_gone:
+            self._drop_constraint(table, name, self._catalog.constraint(table, name))
+        becomes_not_null = altered.nullability and not altered.new_field.null
+        if becomes_not_null:
+            self._forbid_null(altered, column)
+        late = False
+        if any(new is altered.new_field for _, _, new in altered.retyped):
+            late = self._retype(altered, column, to)
+        else:
+            self._retire_gone(altered)
+            if to != column:
+                self._rename_column(altered.model, altered.old_field, altered.new_field, column)
+        now = self._now(table, to)
+        if altered.nullability and altered.new_field.null:
+            self._allow_null(altered, now)
+        if altered.db_default:
+            self._alter_db_default(altered, now)
+        self._comment(altered, now)
+        self._add_what_is_new(altered, now, late)
+        for name, statement in kept:
+            self._rename_key(name, statement)
+
+    def _now(self, table: str, column: str) -> str:
+        """What the database calls a column of new code's at this point of the release."""
+        places = [a.place for a in self._cemetery.aliases if a.table == table and a.column == column]
+        return places[-1] if places else column
+
+    # Foreign keys
+
+    def _keys_kept(self, altered: Alteration) -> list[tuple[str, Statement]]:
+        """Detach the field's old key and attach its new one; a key that only changes its name is kept."""
+        table = altered.model._meta.db_table
+        mine = [s for s in altered.foreign_keys if s.parts["table"].table == table]
+        new = next((s for s in mine if altered.new_field.column in s.parts["column"].columns), None)
+        kept = self._keys_onto_the_field(altered)
+        for _, name in altered.foreign_keys_gone:
+            if any(name == onto for onto, _ in kept):
+                continue
+            key = next((k for k in self._catalog.foreign_keys(table) if k.name == name and k.table == table), None)
+            if key is None:
+                continue
+            if new is not None and self._joins_the_same(key, new):
+                kept.append((name, new))
+            else:
+                self._detach(key)
+        if new is not None and not any(statement is new for _, statement in kept):
+            self._attach_at_finalize(new)
+        return kept
+
+    def _keys_onto_the_field(self, altered: Alteration) -> list[tuple[str, Statement]]:
+        """Keys that refer to the field: the swap carries them over, and stock names them anew."""
+        table, column = altered.model._meta.db_table, altered.old_field.column
+        onto = []
+        for key in self._catalog.foreign_keys(table, column):
+            if key.to_table != table or column not in key.to_columns:
+                continue
+            for statement in altered.foreign_keys:
+                parts: Any = statement.parts
+                if (key.table, key.columns) == (parts["table"].table, tuple(parts["column"].columns)):
+                    onto.append((key.name, statement))
+        return onto
+
+    def _joins_the_same(self, key: ForeignKey, statement: Statement) -> bool:
+        parts: Any = statement.parts
+        return (key.to_table, key.to_columns) == (parts["to_table"].table, tuple(parts["to_column"].columns))
+
+    def _attach_at_finalize(self, statement: Statement) -> None:
+        """Old code writes references that the new key would refuse, so it comes when old code has gone."""
+        key = replace(self._key(statement), while_open="")
+        column, to_column = (self.quote_name(c) for c in (key.columns[0], key.to_columns[0]))
+        child, parent = self.quote_name(key.table), self.quote_name(key.to_table)
+        if not self._goes_back:
+            self._emit(
+                f"references {key.table}.{key.name}",
+                f"see that every {key.table}.{key.columns[0]} is in {key.to_table}",
+                Act(
+                    statements=(
+                        f"DO $segue$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM {child} c "
+                        f"WHERE c.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p "
+                        f"WHERE p.{to_column} = c.{column}); IF n > 0 THEN RAISE EXCEPTION "
+                        f"'% rows of {key.table} have a {key.columns[0]} that is not in {key.to_table}', n "
+                        "USING ERRCODE = 'foreign_key_violation'; END IF; END $segue$",
+                    ),
+                ),
+                (),
+                phase=Phase.VALIDATE,
+            )
+        enforce, prove = retire.attach(key, self.quote_name)
+        acts: tuple[Act, ...] = (enforce, prove)
+        if self._goes_back:
+            acts = (enforce, Act(statements=(retire.until_settled(self._quarantine(key)),)), prove)
+        for number, act in enumerate(acts):
+            self._emit(
+                f"foreign key {key.table}.{key.name} {number}",
+                f"attach foreign key {key.table}.{key.columns[0]} to {key.to_table}, part {number + 1} of {len(acts)}",
+                act,
+                CONTRACT,
+                phase=Phase.CONTRACT,
+            )
+
+    # Null
+
+    def _forbid_null(self, altered: Alteration, column: str) -> None:
+        """NULLs get the default that stock would give them; without one the column waits for finalize."""
+        table = altered.model._meta.db_table
+        default = self._value_for_null(altered.new_field)
+        if default:
+            type_ = self._type_of(table, column, altered.old_field)
+            for step in nulls.forbid(table, column, type_, default, self.quote_name):
+                self._emit(**step)
+            flag = nulls.flag(column)
+            retired = Retired(kind=Kind.COLUMN, table=table, name=flag, definition=type_, place=flag)
+            self._emit(
+                f"part {table}.{column} from NULL",
+                f"stop turning NULL in {table}.{column} into its default",
+                Act(
+                    statements=nulls.part(table, column, self.quote_name),
+                    locks=retire.exclusive(table),
+                    retires=(retired,),
+                ),
+                CONTRACT,
+                phase=Phase.CONTRACT,
+                naming=True,
+            )
+            return
+        if not self._goes_back:
+            self._emit(
+                f"values {table}.{column}",
+                f"see that no {table}.{column} is NULL",
+                nulls.require_none(table, column, self.quote_name),
+                (),
+                phase=Phase.VALIDATE,
+            )
+        acts = (retire.tighten_where_possible if self._goes_back else retire.tighten)(table, column, self.quote_name)
+        for number, act in enumerate(acts):
+            self._emit(
+                f"not null {table}.{column} {number}",
+                f"make {table}.{column} NOT NULL, part {number + 1} of 3",
+                act,
+                CONTRACT,
+                phase=Phase.CONTRACT,
+            )
+
+    def _value_for_null(self, field: Any) -> str:
+        """The SQL of what stock writes in place of NULL, "" for nothing."""
+        if getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED:
+            sql, params = self.db_default_sql(field)
+            return self._complete(sql, params or None)
+        return self._default_literal(field) if field.has_default() or self._default_literal(field) else ""
+
+    def _allow_null(self, altered: Alteration, column: str) -> None:
+        """Allow NULL; what once stood in for it, and still does, becomes NULL again."""
+        table = altered.model._meta.db_table
+        alter = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(column)}"
+        tighten = retire.tighten_where_possible(table, column, self.quote_name)
+        self._emit(
+            f"null {table}.{column}",
+            f"allow NULL in {table}.{column}",
+            Act(statements=(f"{alter} DROP NOT NULL",), locks=retire.exclusive(table)),
+            tuple(replace(act, background=True) for act in tighten),
+        )
+        flag = nulls.flag(column)
+        if self._cemetery.find(Kind.COLUMN, table, flag) and self._catalog.column(table, flag):
+            type_ = self._type_of(table, column, altered.new_field)
+            there, back = nulls.restore(table, column, type_, self.quote_name)
+            self._emit(
+                f"restore NULL {table}.{column}",
+                f"make {table}.{column} NULL again where its stand-in still is",
+                Act(backfill=there),
+                (Act(backfill=back, background=True),),
+                phase=Phase.BACKFILL,
+            )
+
+    def _type_of(self, table: str, column: str, field: Any) -> str:
+        facts = self._catalog.column(table, column)
+        return facts.type if facts else str(field.db_parameters(connection=self.connection)["type"])
+
+    # Defaults and comments
+
+    def _alter_db_default(self, altered: Alteration, column: str) -> None:
+        """A default that old code may rely on goes at finalize; another one is set at once."""
+        table = altered.model._meta.db_table
+        alter = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(column)}"
+        facts = self._catalog.column(table, column)
+        restore = f"{alter} SET DEFAULT {facts.default}" if facts and facts.default else f"{alter} DROP DEFAULT"
+        if altered.new_field.db_default is NOT_PROVIDED:
+            self._emit(
+                f"default {table}.{column}",
+                f"drop the default of {table}.{column}",
+                Act(statements=(f"{alter} DROP DEFAULT",), locks=retire.exclusive(table)),
+                CONTRACT,
+                phase=Phase.CONTRACT,
+            )
+            return
+        sql, params = self.db_default_sql(altered.new_field)
+        self._emit(
+            f"default {table}.{column}",
+            f"set the default of {table}.{column}",
+            Act(
+                statements=(f"{alter} SET DEFAULT {self._complete(sql, params or None)}",),
+                locks=retire.exclusive(table),
+            ),
+            (Act(statements=(restore,), locks=retire.exclusive(table)),),
+        )
+
+    def _comment(self, altered: Alteration, column: str) -> None:
+        old, new = (getattr(f, "db_comment", None) for f in (altered.old_field, altered.new_field))
+        if old == new:
+            return
+        table = altered.model._meta.db_table
+        on = f"COMMENT ON COLUMN {self.quote_name(table)}.{self.quote_name(column)} IS"
+        texts = [self.quote_value(text) if text else "NULL" for text in (new, old)]
+        self._emit(
+            f"comment {table}.{column}",
+            f"comment on {table}.{column}",
+            Act(statements=(f"{on} {texts[0]}",), locks=retire.weak(table)),
+            (Act(statements=(f"{on} {texts[1]}",), locks=retire.weak(table)),),
+        )
+
+    def alter_db_table_comment(self, model: Any, old_db_table_comment: str, new_db_table_comment: str) -> None:
+        """Change a table's comment, which holds up nobody."""
+        if self._drafts:
+            return super().alter_db_table_comment(model, old_db_table_comment, new_db_table_comment)
+        table = model._meta.db_table
+        texts = [self.quote_value(text or "") for text in (new_db_table_comment, old_db_table_comment)]
+        on = f"COMMENT ON TABLE {self.quote_name(table)} IS"
+        self._emit(
+            f"comment {table}",
+            f"comment on {table}",
+            Act(statements=(f"{on} {texts[0]}",), locks=retire.weak(table)),
+            (Act(statements=(f"{on} {texts[1]}",), locks=retire.weak(table)),),
+        )
+        return None
+
+    # What is new
+
+    def _add_what_is_new(self, altered: Alteration, column: str, late: bool) -> None:
+        """Unique constraints and indexes are built now; checks wait, because old code may violate them.
+
+        `late`: the column has its new form only at finalize, and what is built now would stay with the old one.
+        """
+        table = altered.model._meta.db_table
+        for statement in altered.uniques:
+            name = strip_quotes(str(statement.parts["name"]))
+            if late:
+                self._add_late(table, f"UNIQUE ({self.quote_name(altered.new_field.column)})", name)
+            else:
+                self._build_unique(table=table, name=name, columns=(column,), as_constraint=True)
+        for statement in altered.indexes:
+            name = strip_quotes(str(statement.parts["name"]))
+            if late:
+                self._build_late(table, statement)
+            elif name in altered.indexes_gone:
+                self._exchange_index(table, name, statement)
+            else:
+                self._add_index(statement)
+        for quoted, check in altered.checks:
+            name = strip_quotes(quoted)
+            if late:
+                self._add_late(table, f"CHECK ({check})", name)
+            else:
+                self._add_check(table=table, name=name, check_sql=check, phase=Phase.CONTRACT)
+        for text in altered.others:
+            self._emit("sql", " ".join(text.split())[:100], Act(statements=(text,), locks=retire.exclusive(table)), ())
+
+    def _add_late(self, table: str, definition: str, name: str) -> None:
+        """Add a constraint to a column that has its type and name only when everything else is done."""
+        quote, alter = self.quote_name, f"ALTER TABLE {self.quote_name(table)}"
+        if definition.startswith("UNIQUE"):
+            columns = definition.removeprefix("UNIQUE ")
+            build = f"CREATE UNIQUE INDEX CONCURRENTLY {quote(name)} ON {quote(table)} {columns}"
+            first = Act(statements=(build,), locks=retire.weak(table), transactional=False)
+            then = Act(
+                statements=(f"{alter} ADD CONSTRAINT {quote(name)} UNIQUE USING INDEX {quote(name)}",),
+                locks=retire.exclusive(table),
+            )
+            probe: dict[str, Any] = {
+                "probe": self._index_probe(name),
+                "clean": (self.sql_delete_index_concurrently % {"name": quote(name)},),
+            }
+        else:
+            add = f"{alter} ADD CONSTRAINT {quote(name)} {definition} NOT VALID"
+            first = Act(statements=(add,), locks=retire.exclusive(table))
+            then = Act(statements=(f"{alter} VALIDATE CONSTRAINT {quote(name)}",), locks=retire.weak(table))
+            probe = {}
+        late: dict[str, Any] = {"phase": Phase.CONTRACT, "naming": True}
+        self._emit(f"build {table}.{name}", f"build {name} of {table}", first, CONTRACT, **late, **probe)
+        self._emit(f"constraint {table}.{name}", f"make {name} a constraint of {table}", then, CONTRACT, **late)

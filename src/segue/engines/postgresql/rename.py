@@ -1,0 +1,351 @@
+"""Renames: both names work until finalize.
+
+A column has a twin under its new name; the old one stays the true one, with everything that hangs on it, and
+takes the new name at finalize. A table is seen by new code through a view, which renames columns for nothing.
+On a huge table a column is not copied: new code's models are told what it is still called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.ddl_references import Statement
+from django.db.backends.utils import strip_quotes
+
+from segue.core.change import Act, Alias, Kind
+from segue.core.plan import Phase
+from segue.engines.names import logical_column, logical_table
+from segue.engines.postgresql import retire
+from segue.engines.postgresql import twin as twins
+from segue.engines.postgresql.dependents import rehearse
+from segue.engines.postgresql.emission import CONTRACT
+from segue.engines.postgresql.keys import keys_of
+from segue.engines.postgresql.retype import RetypeVerbs
+from segue.engines.postgresql.twin import TWIN, Conversion, Twin, label
+
+
+class RenameVerbs(RetypeVerbs):
+    """alter_db_table, and what alter_field does to names; `alias_from` rows on a table is huge."""
+
+    alias_from = 10_000_000
+
+    if TYPE_CHECKING:
+        _bury_table_in_the_way: Any
+
+    def alter_db_table(self, model: Any, old_db_table: str, new_db_table: str) -> None:
+        """Let new code see the table under its new name; it takes that name at finalize."""
+        if old_db_table == new_db_table:
+            return None
+        if self._drafts:
+            return super().alter_db_table(model, old_db_table, new_db_table)
+        table = self._physical_table(old_db_table)
+        if table == new_db_table:
+            return self._give_up_view(table)
+        if table in self._new:
+            return self._rename_new_table(table, new_db_table)
+        self._bury_table_in_the_way(new_db_table)
+        self._see_through_view(table, new_db_table)
+        return None
+
+    def _see_through_view(self, table: str, name: str) -> None:
+        before = tuple(a for a in self._cemetery.aliases if not a.column and a.place == table)
+        # Old code may have another table of the name that new code gives to this one.
+        view = label("segue_view_", name) if self._catalog.relation_kind(name) == "r" else name
+        alias = Alias(table=name, column="", place=table, view=view)
+        opening, closing = self._app_alias((replace(alias, place=view),) if view != name else ())
+        gone = [f"DROP VIEW IF EXISTS {self.quote_name(a.view)}" for a in before]
+        again = [self._view_statement(a.view, table) for a in before]
+        drop = f"DROP VIEW IF EXISTS {self.quote_name(view)}"
+        self._name_anew(before[-1].table if before else table, name)
+        self._emit(
+            f"view {view}",
+            f"let new code see table {table} as {name}",
+            Act(statements=(*gone, self._view_statement(view, table), *opening), aliases=(alias,), unaliases=before),
+            (Act(statements=(drop, *closing, *again), aliases=before, unaliases=(alias,)),),
+            note="until finalize new code works through a view",
+        )
+        rename = f"ALTER TABLE {self.quote_name(table)} RENAME TO {self.quote_name(name)}"
+        self._emit(
+            f"rename table {table}",
+            f"rename table {table} to {name}",
+            Act(
+                statements=(drop, rename, *closing),
+                locks=(*retire.exclusive(table), *retire.exclusive(view)),
+                unaliases=(alias,),
+                renames=((table, name),),
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=((Kind.TABLE.value, table, table),),
+        )
+
+    def _give_up_view(self, table: str) -> None:
+        """Going back while a rename is open, new code's name goes: the table has had the old one all the time."""
+        aliases = tuple(a for a in self._cemetery.aliases if not a.column and a.place == table)
+        closing = self._app_alias([replace(a, place=a.view or a.place) for a in aliases])[1]
+        self._emit(
+            f"part {table}",
+            f"no longer call table {table} anything else",
+            Act(
+                statements=(*(f"DROP VIEW IF EXISTS {self.quote_name(a.view)}" for a in aliases if a.view), *closing),
+                unaliases=aliases,
+            ),
+            (Act(aliases=aliases),),
+        )
+
+    def _rename_new_table(self, table: str, name: str) -> None:
+        """Nobody uses a table that this release has made, unless old code has another one of the name."""
+        if self._is_in_use(name):
+            return self._call_by(name, table)
+        self._new.discard(table)
+        self._new.add(name)
+        for statement in self.deferred_sql:
+            if isinstance(statement, Statement):
+                statement.rename_table_references(table, name)
+        alter = "ALTER TABLE {} RENAME TO {}"
+        quote = self.quote_name
+        self._emit(
+            f"rename table {table}",
+            f"rename table {table} to {name}",
+            Act(statements=(alter.format(quote(table), quote(name)),)),
+            (Act(statements=(alter.format(quote(name), quote(table)),)),),
+        )
+        return None
+
+    def _is_in_use(self, name: str) -> bool:
+        """Whether old code has a table of a name that new code gives to another one."""
+        return any(not alias.column and alias.place == name for alias in self._cemetery.aliases)
+
+    def _call_by(self, name: str, place: str) -> None:
+        """Let new code find its table under another name until the one that has the name has given it up."""
+        before = tuple(a for a in self._cemetery.aliases if not a.column and a.place == place)
+        alias = Alias(table=name, column="", place=place)
+        opening, closing = self._app_alias((alias,))
+        reopening, closing_before = self._app_alias(before)
+        self._emit(
+            f"alias {name}",
+            f"let new code find {name} as {place}",
+            Act(statements=(*closing_before, *opening), aliases=(alias,), unaliases=before),
+            (Act(statements=(*closing, *reopening), aliases=before, unaliases=(alias,)),),
+        )
+        rename = f"ALTER TABLE {self.quote_name(place)} RENAME TO {self.quote_name(name)}"
+        self._emit(
+            f"rename table {place}",
+            f"rename table {place} to {name}",
+            Act(
+                statements=(rename, *closing),
+                locks=retire.exclusive(place),
+                unaliases=(alias,),
+                renames=((place, name),),
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=((Kind.TABLE.value, place, place),),
+        )
+
+    # Columns
+
+    def _rename_column(self, model: Any, old_field: Any, new_field: Any, column: str) -> None:
+        """Give new code the column under its new name, by the cheapest way that serves both versions."""
+        table, to = model._meta.db_table, new_field.column
+        self._name_anew(table, logical_table(model), column, to)
+        self._bury_column_in_the_way(table, to)
+        if table in self._new:
+            self._rename_new_column(table, column, to)
+        elif self._view_of(table):
+            self._rename_by_alias(table, column, to, app=False)
+        elif self._is_huge(table) and not self._catalog.column(table, to):
+            self._rename_by_alias(table, column, to, app=True)
+        else:
+            self._rename_by_twin(table, column, to, old_field)
+
+    def _rename_new_column(self, table: str, column: str, to: str) -> None:
+        """Nobody uses a column of a table that this release has made."""
+        for statement in self.deferred_sql:
+            if isinstance(statement, Statement):
+                statement.rename_column_references(table, column, to)
+        alter = f"ALTER TABLE {self.quote_name(table)} RENAME COLUMN {{}} TO {{}}"
+        forth, back = (alter.format(*map(self.quote_name, names)) for names in ((column, to), (to, column)))
+        self._emit(
+            f"rename {table}.{column}",
+            f"rename {table}.{column} to {to}",
+            Act(statements=(forth,), locks=retire.exclusive(table)),
+            (Act(statements=(back,), locks=retire.exclusive(table)),),
+        )
+
+    def _give_up_names(self, model: Any, old_field: Any, new_field: Any) -> None:
+        """Going back while a rename is open, new code's name goes: the database has had the old one all the time."""
+        column = old_field.column
+        if column == new_field.column and logical_column(old_field) != logical_column(new_field):
+            for alias in self._aliases_of(model._meta.db_table, column):
+                self._part(alias)
+
+    def _rename_by_alias(self, table: str, column: str, to: str, *, app: bool) -> None:
+        alias = Alias(table=table, column=to, place=column)
+        before = self._aliases_of(table, column)
+        opening, closing = self._app_alias((alias,) if app else ())
+        reopening, closing_before = self._app_alias([a for a in before if app])
+        self._emit(
+            f"alias {table}.{to}",
+            f"let new code call {table}.{column} {to}",
+            Act(statements=(*closing_before, *opening), aliases=(alias,), unaliases=before),
+            (Act(statements=(*closing, *reopening), aliases=before, unaliases=(alias,)),),
+            note="no row is moved: new code's models are told the old name until finalize" if app else "",
+            changes_columns_of=table,
+        )
+        self._emit_rename_at_finalize(column, alias, closing)
+
+    def _rename_by_twin(self, table: str, column: str, to: str, old_field: Any) -> None:
+        for alias in self._aliases_of(table, column):
+            self._part(alias)
+        quote = self.quote_name
+        taken = self._catalog.column(table, to) is not None and not self._is_twin(table, column, to)
+        name = label(TWIN, to) if taken else to
+        facts = self._catalog.column(table, column)
+        type_ = facts.type if facts else old_field.db_parameters(connection=self.connection)["type"]
+        default = facts.default if facts and facts.steady else ""
+        plain = Conversion(type=type_)
+        twin = Twin(table=table, old=column, new=name, forth=plain, back=plain, default=default)
+        alias = Alias(table=table, column=to, place=column, twin=name)
+        opening, closing = self._app_alias((replace(alias, place=name),) if taken else ())
+        alter = f"ALTER TABLE {quote(table)}"
+        made = [f"{alter} ADD COLUMN {quote(name)} {type_}{self._collation(old_field)}"]
+        if default:
+            made.append(f"{alter} ALTER COLUMN {quote(name)} SET DEFAULT {default}")
+        self._emit(
+            f"twin {table}.{to}",
+            f"add {table}.{to}, a twin of {column}",
+            Act(
+                statements=(*made, *twins.attach(twin, twins.both(twin, quote), quote), *opening),
+                locks=retire.exclusive(table),
+                aliases=(alias,),
+            ),
+            (
+                Act(
+                    statements=(*closing, *self._parted(alias)),
+                    locks=retire.exclusive(table),
+                    unaliases=(alias,),
+                ),
+            ),
+            note="both names hold the same values until finalize",
+        )
+        self._emit(
+            f"fill {table}.{to}",
+            f"fill {table}.{to} from {column}",
+            Act(backfill=twins.fill(twin, quote)),
+            (),
+            phase=Phase.BACKFILL,
+        )
+        if facts:
+            for attached in rehearse(self.connection, table, column, name).attached:
+                if attached.kind not in ("c", "x"):
+                    named = label(TWIN, f"{twin.digest}_{attached.name}")
+                    self._emit_index_clone(table, named, attached, Phase.EXPAND, f"for {to}")
+        self._emit_rename_at_finalize(column, alias, (*closing, *self._parted(alias)))
+
+    def _parted(self, alias: Alias) -> tuple[str, ...]:
+        """The statements that take a renamed column's twin away; all its values are in the column itself."""
+        if not alias.twin:
+            return ()
+        plain = Conversion(type="")
+        twin = Twin(table=alias.table, old=alias.place, new=alias.twin, forth=plain, back=plain)
+        drop = f"ALTER TABLE {self.quote_name(alias.table)} DROP COLUMN IF EXISTS {self.quote_name(alias.twin)}"
+        return (*twins.detach(twin, self.quote_name), drop)
+
+    def _part(self, alias: Alias) -> None:
+        """Take away a name that only the middle of this release knows."""
+        closing = self._app_alias((replace(alias, place=alias.twin or alias.place),))[1]
+        self._emit(
+            f"part {alias.table}.{alias.column}",
+            f"no longer call {alias.table}.{alias.place} {alias.column}",
+            Act(
+                statements=(*closing, *self._parted(alias)),
+                locks=retire.exclusive(alias.table),
+                unaliases=(alias,),
+            ),
+            (Act(aliases=(alias,)),),
+        )
+
+    def add_field(self, model: Any, field: Any) -> None:
+        """Add a column; stock makes its foreign key at once, so a later rename does not name that anew."""
+        deferred = len(self.deferred_sql)
+        super().add_field(model, field)
+        for statement in () if field.many_to_many else self.deferred_sql[deferred:]:
+            if isinstance(statement, Statement) and statement.template == self.sql_create_fk:
+                parts: Any = statement.parts
+                parts["name"] = str(parts["name"])
+
+    def remove_field(self, model: Any, field: Any) -> None:
+        """Retire a column; a name that new code had for it goes."""
+        table, column = model._meta.db_table, field.column
+        super().remove_field(model, field)
+        if column is not None:
+            for alias in self._aliases_of(table, column):
+                self._part(alias)
+
+    def _is_twin(self, table: str, column: str, to: str) -> bool:
+        """Whether an interrupted run has made the twin already."""
+        plain = Conversion(type="")
+        made = Twin(table=table, old=column, new=to, forth=plain, back=plain)
+        return self._catalog.has_trigger(table, made.trigger)
+
+    def _is_huge(self, table: str) -> bool:
+        return self._catalog.rows_estimated(table) >= self.alias_from
+
+    def _collation(self, field: Any) -> str:
+        collation = field.db_parameters(connection=self.connection).get("collation")
+        return f" COLLATE {self.quote_name(collation)}" if collation else ""
+
+    def _emit_rename_at_finalize(self, column: str, alias: Alias, first: tuple[str, ...]) -> None:
+        """The old column, with everything that hangs on it, takes the new name."""
+        table, to, quote = alias.table, alias.column, self.quote_name
+        rename = f"ALTER TABLE {quote(table)} RENAME COLUMN {quote(column)} TO {quote(to)}"
+        others = [a for a in self._cemetery.aliases if a.table == table and a.column and a != alias]
+        if any(a.place == to or a.column == column for a in others):
+            rename = self._rename_in_a_ring(table, column, to)
+        self._emit(
+            f"rename {table}.{column}",
+            f"rename {table}.{column} to {to}",
+            Act(statements=(*first, rename), locks=retire.exclusive(table), unaliases=(alias,)),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=keys_of(table, column),
+            naming=True,
+        )
+
+    def _rename_in_a_ring(self, table: str, column: str, to: str) -> str:
+        """Rename where columns exchange their names: what still has the name moves aside, and its twin is told."""
+        literal, quote = self.quote_value, self.quote_name
+        aside, moved = label("segue_moving_", to), label("segue_moving_", column)
+        there = "EXISTS (SELECT FROM pg_attribute WHERE attrelid = {}::regclass AND attname = {} AND NOT attisdropped)"
+        alter = f"ALTER TABLE {quote(table)} RENAME COLUMN"
+        regclass = literal(quote(table))
+        return (
+            f"DO $segue$ DECLARE body text; BEGIN IF {there.format(regclass, literal(to))} THEN "
+            f"{alter} {quote(to)} TO {quote(aside)}; "
+            "FOR body IN SELECT pg_get_functiondef(tgfoid) FROM pg_trigger "
+            f"WHERE tgrelid = {regclass}::regclass AND tgname LIKE 'zzzz\\_segue%' LOOP "
+            f"EXECUTE replace(body, {literal('.' + quote(to))}, {literal('.' + quote(aside))}); END LOOP; END IF; "
+            f"IF {there.format(regclass, literal(moved))} THEN {alter} {quote(moved)} TO {quote(to)}; "
+            f"ELSE {alter} {quote(column)} TO {quote(to)}; END IF; END $segue$"
+        )
+
+    def _rename_key(self, name: str, statement: Statement) -> None:
+        """Stock Django names a foreign key after what it joins; the key itself stays as it is."""
+        parts: Any = statement.parts
+        table, to = parts["table"].table, strip_quotes(str(parts["name"]))
+        if name == to:
+            return
+        quote = self.quote_name
+        self._emit(
+            f"rename key {table}.{name}",
+            f"rename foreign key {name} of {table} to {to}",
+            Act(
+                statements=(f"ALTER TABLE {quote(table)} RENAME CONSTRAINT {quote(name)} TO {quote(to)}",),
+                locks=retire.exclusive(table),
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=((Kind.TABLE.value, table, table),),
+        )

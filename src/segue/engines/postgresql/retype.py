@@ -1,0 +1,694 @@
+"""Columns that change their type: directly where that is a change of the catalog only, else by a twin and a swap.
+
+A wider type is swapped in at once, because both versions of the code work with it. A narrower one waits for
+finalize. One that old code cannot work with lies beside the old column until then: new code finds it by an
+alias, or by the column's new name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.ddl_references import Statement
+from django.db.backends.utils import strip_quotes
+
+from segue.core.change import Act, Alias, Irreversible, Kind, Retired
+from segue.core.errors import StepFailed
+from segue.core.plan import Phase
+from segue.engines.postgresql import families, retire, swap
+from segue.engines.postgresql import twin as twins
+from segue.engines.postgresql.catalog import Column, ForeignKey
+from segue.engines.postgresql.columns import ColumnVerbs
+from segue.engines.postgresql.dependents import Attached, Rehearsed, rehearse
+from segue.engines.postgresql.emission import CONTRACT
+from segue.engines.postgresql.hearing import Alteration, Hearing
+from segue.engines.postgresql.swap import Key, Member
+from segue.engines.postgresql.twin import TWIN, Conversion, Twin, label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retyping:
+    """One column's change of type; `fields` are the model and its field before and after."""
+
+    model: Any
+    fields: tuple[Any, Any]
+    table: str
+    column: str
+    old_type: str
+    new_type: str
+    collation: str
+    cast: str
+    facts: Column
+    rehearsed: Rehearsed
+
+
+class RetypeVerbs(Hearing, ColumnVerbs):
+    """What alter_field does to types."""
+
+    if TYPE_CHECKING:
+        # Parts of Django's editor that its stubs leave out.
+        _using_sql: Any
+
+    def _retype(self, altered: Alteration, column: str, to: str) -> bool:
+        """Give the column its new type; `to` is its name in new code, another one when it is renamed too.
+
+        Returns whether the column has its new type only at finalize, so that what is new on it must wait too.
+        """
+        old_type, new_type = (f.db_parameters(connection=self.connection)["type"] for f in self._pair(altered))
+        old_collation, new_collation = (
+            f.db_parameters(connection=self.connection).get("collation") for f in self._pair(altered)
+        )
+        kind = families.change(old_type, new_type)
+        if kind is families.Change.SAME and old_collation != new_collation:
+            kind = families.Change.WIDER
+        if kind is families.Change.SAME and to == column:
+            self._retire_gone(altered)
+            return False
+        first = self._retyping(altered.model, altered.old_field, altered.new_field, column, altered)
+        others = [
+            self._retyping(model, old, new, old.column, None)
+            for model, old, new in altered.retyped
+            if new is not altered.new_field
+        ]
+        if to != column or kind is families.Change.OTHER:
+            self._require_alone(first, others)
+            self._beside(altered, first, to)
+            return True
+        if kind is families.Change.WIDER and not first.rehearsed.rewrites and not others:
+            self._retire_gone(altered)
+            self._retype_in_place(first)
+            return False
+        phase = Phase.CONTRACT if kind is families.Change.NARROWER else Phase.EXPAND
+        self._exchange([first, *others], altered, phase)
+        return phase is Phase.CONTRACT
+
+    def _retire_gone(self, altered: Alteration) -> None:
+        """Retire the indexes that go where the column itself stays: no swap takes them along."""
+        for name in dict.fromkeys(altered.indexes_gone):
+            if name not in _made_anew(altered):
+                self._retire_index(altered.model._meta.db_table, name)
+
+    def _exchange_index(self, table: str, name: str, statement: Statement) -> None:
+        """Stock makes another index under the name of one that goes: old code keeps that until finalize."""
+        beside = label(f"{TWIN}new_", name)
+        parts = {**statement.parts, "name": self.quote_name(beside)}
+        drop = self.sql_delete_index_concurrently % {"name": self.quote_name(beside)}
+        self._emit(
+            f"index {beside}",
+            f"build the index that is to be {name} on {table}",
+            Act(
+                statements=(str(Statement(self.sql_create_index_concurrently, **parts)),),
+                locks=retire.weak(table),
+                transactional=False,
+            ),
+            (Act(statements=(drop,), transactional=False, background=True),),
+            probe=self._index_probe(beside),
+            clean=(drop,),
+        )
+        rename = f"ALTER INDEX {self.quote_name(beside)} RENAME TO {self.quote_name(name)}"
+        for slug, act in (
+            (f"drop index {name}", self._drop_index(table, name)),
+            (f"rename index {beside}", Act(statements=(rename,), locks=retire.weak(table))),
+        ):
+            title = f"{slug} on {table}"
+            self._emit(
+                slug, title, act, CONTRACT, phase=Phase.CONTRACT, unless_retired=((Kind.TABLE.value, table, table),)
+            )
+
+    def _build_late(self, table: str, statement: Statement) -> None:
+        """Build an index on a column that has its type and name only when everything else is done."""
+        name = strip_quotes(str(statement.parts["name"]))
+        self._emit(
+            f"index {name}",
+            f"build index {name} on {table}",
+            Act(
+                statements=(str(Statement(self.sql_create_index_concurrently, **statement.parts)),),
+                locks=retire.weak(table),
+                transactional=False,
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            naming=True,
+            probe=self._index_probe(name),
+            clean=(self.sql_delete_index_concurrently % {"name": self.quote_name(name)},),
+        )
+
+    def _pair(self, altered: Alteration) -> tuple[Any, Any]:
+        return altered.old_field, altered.new_field
+
+    def _retyping(
+        self, model: Any, old_field: Any, new_field: Any, column: str, altered: Alteration | None
+    ) -> Retyping:
+        table = model._meta.db_table
+        params = new_field.db_parameters(connection=self.connection)
+        cast = f"::{params['type']}" if self._using_sql(new_field, old_field) else ""
+        collation = f" COLLATE {self.quote_name(params['collation'])}" if params.get("collation") else ""
+        old_type = old_field.db_parameters(connection=self.connection)["type"]
+        facts = self._catalog.column(table, column)
+        change = Retyping(
+            model=model,
+            fields=(old_field, new_field),
+            table=table,
+            column=column,
+            old_type=old_type,
+            new_type=params["type"],
+            collation=collation,
+            cast=cast,
+            facts=facts or Column(not_null=not old_field.null, default="", fills_itself=False, unique=False),
+            rehearsed=Rehearsed(rewrites=True),
+        )
+        if facts is None:
+            return change  # A plan's column that an earlier step of the same plan is to make.
+        rehearsed = self._rehearsed(altered, table, column, label(TWIN, column), change)
+        self._require_free(table, column, rehearsed)
+        return replace(change, rehearsed=rehearsed)
+
+    def _rehearsed(self, altered: Alteration | None, table: str, column: str, twin: str, change: Retyping) -> Rehearsed:
+        using = f" USING {self.quote_name(column)}{change.cast}" if change.cast else ""
+        retype = f"ALTER COLUMN {self.quote_name(column)} TYPE {change.new_type}{change.collation}{using}"
+        gone = (*altered.indexes_gone, *altered.uniques_gone, *altered.checks_gone) if altered else ()
+        return rehearse(
+            self.connection, table, column, twin, retype=retype, without=frozenset(gone), view=self._view_of(table)
+        )
+
+    def _require_free(self, table: str, column: str, rehearsed: Rehearsed) -> None:
+        """Refuse, by name, what cannot be carried over to a twin; most of it stops stock Django too."""
+        exclusions = tuple(f"exclusion constraint {a.name}" for a in rehearsed.attached if a.kind == "x")
+        if bound := (*rehearsed.bound, *exclusions):
+            raise StepFailed(
+                f"{table}.{column} cannot be given another type while these depend on it: {'; '.join(bound)}.",
+                next_command="drop them in a migration before this one and make them again after it",
+            )
+        if rehearsed.refused:
+            raise StepFailed(f"{table}.{column} cannot be given another type: {rehearsed.refused}")
+
+    def _require_alone(self, first: Retyping, others: list[Retyping]) -> None:
+        if others or any(a.kind == "p" for a in first.rehearsed.attached):
+            raise StepFailed(
+                f"{first.table}.{first.column} is a key that others refer to, and old code cannot work with "
+                f"{first.new_type} in it.",
+                next_command="add a new key beside it and move the references in migrations of their own",
+            )
+
+    # In place
+
+    def _retype_in_place(self, change: Retyping) -> None:
+        """A wider type whose values need no other form: PostgreSQL changes only its catalog."""
+        table, column = self.quote_name(change.table), self.quote_name(change.column)
+        self._emit(
+            f"type {change.table}.{change.column}",
+            f"change the type of {change.table}.{change.column} to {change.new_type}",
+            Act(
+                statements=(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {change.new_type}{change.collation}",),
+                locks=retire.exclusive(change.table),
+            ),
+            (),
+            note="on the way back the wider type stays: old code can read and write it",
+        )
+
+    # Exchange: the twin takes the old column's place, at once or at finalize
+
+    def _exchange(self, changes: list[Retyping], altered: Alteration, phase: Phase) -> None:
+        keyed = len(changes) > 1 or any(a.kind == "p" for a in changes[0].rehearsed.attached)
+        members = [self._member(change, keyed) for change in changes]
+        keys = self._keys_of_members(members)
+        retyped = list(zip(members, changes, strict=True))
+        if phase is Phase.CONTRACT:
+            self._require_all_fit(changes)
+        for member, change in retyped:
+            self._emit_twin(member, change, phase, twins.follows(member.twin, self.quote_name))
+        for member, change in retyped:
+            self._emit_clones(member, change.table, phase)
+        for key in keys:
+            self._emit_key_clone(key, phase)
+        self._emit_swap(retyped, keys, phase)
+        for member, change in retyped:
+            gone = self._left_behind(altered, phase) if change is changes[0] else ()
+            self._emit_clean_up(member, change, gone)
+
+    def _member(self, change: Retyping, keyed: bool) -> Member:
+        facts = change.facts
+        bits, new_bits = twins.integer_bits(change.old_type), twins.integer_bits(change.new_type)
+        wraps = keyed or bool(facts.identity)
+        twin = Twin(
+            table=change.table,
+            old=change.column,
+            new=label(TWIN, change.column),
+            forth=Conversion(type=change.new_type, cast=change.cast),
+            back=Conversion(type=change.old_type),
+        )
+        digest = twin.digest
+        fits = families.change(change.old_type, change.new_type) is families.Change.WIDER
+        twin = replace(
+            twin,
+            forth=Conversion(
+                type=change.new_type,
+                cast=change.cast,
+                function="" if fits or wraps else f"segue_forth_{digest}",
+                wraps=0 if fits or not (wraps and self._goes_back) else new_bits,
+            ),
+            back=Conversion(
+                type=change.old_type,
+                function="" if wraps and bits else f"segue_back_{digest}",
+                wraps=bits if wraps else 0,
+            ),
+        )
+        check = label(f"{TWIN}not_null_", change.column) if facts.not_null else ""
+        return Member(
+            twin=twin,
+            place=retire.shorten(f"segue_retired_{self._grave()}_{change.column}"),
+            attached=change.rehearsed.attached,
+            check=check,
+            not_null=facts.not_null,
+            default="" if facts.sequence else facts.default,
+            identity=facts.identity,
+            sequence=facts.sequence,
+            comment=facts.comment,
+            keeps_not_null=wraps,
+        )
+
+    def _keys_of_members(self, members: list[Member]) -> list[Key]:
+        """The foreign keys from and to the members, each with its definition on the twins."""
+        twin_of = {(m.twin.table, m.twin.old): m.twin.new for m in members}
+        found: dict[tuple[str, str], Key] = {}
+        for member in members:
+            for key in self._catalog.foreign_keys(member.twin.table, member.twin.old):
+                found[key.table, key.name] = self._key_of_members(key, twin_of)
+        return list(found.values())
+
+    def _key_of_members(self, key: ForeignKey, twin_of: dict[tuple[str, str], str]) -> Key:
+        columns = ", ".join(self.quote_name(twin_of.get((key.table, c), c)) for c in key.columns)
+        to_columns = ", ".join(self.quote_name(twin_of.get((key.to_table, c), c)) for c in key.to_columns)
+        actions = key.definition.rsplit(")", 1)[1]
+        return Key(
+            name=key.name,
+            table=key.table,
+            to_table=key.to_table,
+            definition=key.definition,
+            twin_definition=(
+                f"FOREIGN KEY ({columns}) REFERENCES {self.quote_name(key.to_table)} ({to_columns}){actions}"
+            ),
+        )
+
+    def _require_all_fit(self, changes: list[Retyping]) -> None:
+        """A narrower type waits for finalize; what does not fit today is told today."""
+        if self._goes_back:
+            return
+        for change in changes:
+            table, column = self.quote_name(change.table), self.quote_name(change.column)
+            statement = f"SELECT count(segue_probe) FROM (SELECT {column}{change.cast} AS segue_probe FROM {table}) s"
+            length = self._misfits(change)
+            if length:
+                statement = (
+                    f"DO $segue$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM {table} WHERE {length}; "
+                    f"IF n > 0 THEN RAISE EXCEPTION '% rows of {change.table}.{change.column} do not fit "
+                    f"{change.new_type}', n USING ERRCODE = 'data_exception'; END IF; END $segue$"
+                )
+            self._emit(
+                f"fits {change.table}.{change.column}",
+                f"see that every value of {change.table}.{change.column} fits {change.new_type}",
+                Act(statements=(statement,)),
+                (),
+                phase=Phase.VALIDATE,
+            )
+
+    def _misfits(self, change: Retyping) -> str:
+        """A condition for the rows that the new type cannot hold, "" where only a conversion tells."""
+        column = self.quote_name(change.column)
+        bits = twins.integer_bits(change.new_type)
+        if bits:
+            return f"{column} NOT BETWEEN {-(2 ** (bits - 1))} AND {2 ** (bits - 1) - 1}"
+        if change.new_type.startswith(("varchar(", "character varying(")) and not change.cast:
+            return f"length(rtrim({column})) > {change.new_type.split('(')[1].rstrip(')')}"
+        return ""
+
+    def _emit_twin(self, member: Member, change: Retyping, phase: Phase, body: str, **more: Any) -> None:
+        """Add the twin, or take one that lies retired with what the old column could not hold, and fill it."""
+        twin, quote = member.twin, self.quote_name
+        alter = f"ALTER TABLE {quote(twin.table)}"
+        definition = self._definition(change.model, change.fields[1])
+        revived = self._retired(Kind.COLUMN, twin.table, change.column, definition)
+        if revived is not None and not self._lies_free(revived, twin):
+            revived = None
+        made: tuple[str, ...]
+        if revived is None:
+            made = (f"{alter} ADD COLUMN {quote(twin.new)} {change.new_type}{change.collation}",)
+        elif revived.place == twin.new:
+            made = ()
+        else:
+            made = (f"{alter} RENAME COLUMN {quote(revived.place)} TO {quote(twin.new)}",)
+        retired = Retired(kind=Kind.COLUMN, table=twin.table, name=change.column, definition=definition, place=twin.new)
+        closed = more.get("aliases", ())
+        self._emit_for(
+            phase,
+            f"twin {twin.table}.{change.column}",
+            f"add a twin of {twin.table}.{change.column} with type {change.new_type}",
+            Act(
+                statements=(*made, *twins.attach(twin, body, quote), *more.get("opening", ())),
+                locks=retire.exclusive(twin.table),
+                revives=(revived,) if revived else (),
+                aliases=closed,
+            ),
+            (
+                Act(
+                    statements=(*more.get("closing", ()), *twins.detach(twin, quote)),
+                    locks=retire.exclusive(twin.table),
+                    retires=(retired,),
+                    unaliases=closed,
+                ),
+            ),
+        )
+        self._emit_for(
+            phase,
+            f"fill {twin.table}.{change.column}",
+            f"fill the twin of {twin.table}.{change.column}",
+            Act(backfill=twins.fill(twin, quote, revived=revived is not None, leniently=self._goes_back)),
+            (),
+            working=Phase.BACKFILL,
+        )
+
+    def _lies_free(self, retired: Retired, twin: Twin) -> bool:
+        """Whether a retired column can be the twin: what this very release has put aside still follows the column.
+
+        An interrupted run may have given it the twin's name already.
+        """
+        if self._release in retired.place and not self._goes_back:
+            return False
+        names = (retired.place, twin.new) if retired.place else (twin.new,)
+        return any(self._catalog.column(twin.table, name) is not None for name in names)
+
+    def _emit_clones(self, member: Member, table: str, phase: Phase) -> None:
+        """Build for the twin what hangs on the old column, and prove it not null."""
+        for attached in member.attached:
+            if attached.kind == "c":
+                self._emit_check_clone(table, swap.clone(attached), attached.definition, phase)
+                continue
+            self._emit_index_clone(table, swap.clone(attached), attached, phase)
+            if attached.kind == "p" and phase is Phase.EXPAND:
+                mirrored = replace(attached, definition=self._index_on_old(member, attached))
+                self._emit_index_clone(table, swap.spare(attached), mirrored, phase, "to go back to")
+        if member.check:
+            self._emit_check_clone(
+                table, member.check, f"CHECK ({self.quote_name(member.twin.new)} IS NOT NULL)", phase
+            )
+
+    def _index_on_old(self, member: Member, attached: Attached) -> str:
+        twin = member.twin
+        return attached.definition.replace(self.quote_name(twin.new), self.quote_name(twin.old)).replace(
+            twin.new, self.quote_name(twin.old)
+        )
+
+    def _emit_index_clone(
+        self, table: str, name: str, attached: Attached, phase: Phase, purpose: str = "for the twin"
+    ) -> None:
+        quote = self.quote_name
+        create = f"CREATE {'UNIQUE ' if attached.unique else ''}INDEX CONCURRENTLY"
+        drop = self.sql_delete_index_concurrently % {"name": quote(name)}
+        self._emit_for(
+            phase,
+            f"index {name}",
+            f"build index {attached.name} {purpose}",
+            Act(
+                statements=(f"{create} {quote(name)} ON {quote(table)} {attached.definition}",),
+                locks=retire.weak(table),
+                transactional=False,
+            ),
+            (Act(statements=(drop,), transactional=False, background=True),),
+            probe=self._index_probe(name),
+            clean=(drop,),
+        )
+
+    def _emit_check_clone(self, table: str, name: str, definition: str, phase: Phase) -> None:
+        alter = f"ALTER TABLE {self.quote_name(table)}"
+        drop = f"{alter} DROP CONSTRAINT IF EXISTS {self.quote_name(name)}"
+        self._emit_for(
+            phase,
+            f"check {table}.{name}",
+            f"enforce {definition} on {table}",
+            Act(
+                statements=(f"{alter} ADD CONSTRAINT {self.quote_name(name)} {definition} NOT VALID",),
+                locks=retire.exclusive(table),
+            ),
+            (Act(statements=(drop,), locks=retire.exclusive(table), background=True),),
+        )
+        self._emit_for(
+            phase,
+            f"validate {table}.{name}",
+            f"prove {definition} on {table}",
+            Act(statements=(f"{alter} VALIDATE CONSTRAINT {self.quote_name(name)}",), locks=retire.weak(table)),
+            (),
+            working=Phase.VALIDATE,
+        )
+
+    def _emit_key_clone(self, key: Key, phase: Phase) -> None:
+        alter = f"ALTER TABLE {self.quote_name(key.table)}"
+        self._emit_for(
+            phase,
+            f"foreign key {key.table}.{key.clone}",
+            f"attach foreign key {key.name} of {key.table} to the twins",
+            Act(
+                statements=(f"{alter} ADD CONSTRAINT {self.quote_name(key.clone)} {key.twin_definition} NOT VALID",),
+                locks=retire.share_row(key.table, key.to_table),
+            ),
+            (
+                Act(
+                    statements=(f"{alter} DROP CONSTRAINT IF EXISTS {self.quote_name(key.clone)}",),
+                    locks=retire.exclusive(key.table, key.to_table),
+                ),
+            ),
+        )
+        self._emit_for(
+            phase,
+            f"validate {key.table}.{key.clone}",
+            f"prove foreign key {key.name} of {key.table} on the twins",
+            Act(
+                statements=(f"{alter} VALIDATE CONSTRAINT {self.quote_name(key.clone)}",), locks=retire.weak(key.table)
+            ),
+            (),
+            working=Phase.VALIDATE,
+        )
+
+    def _emit_swap(self, retyped: list[tuple[Member, Retyping]], keys: list[Key], phase: Phase) -> None:
+        members, quote = tuple(member for member, _ in retyped), self.quote_name
+        tables = tuple(
+            dict.fromkeys([*(m.twin.table for m in members), *(t for k in keys for t in (k.table, k.to_table))])
+        )
+        retired = tuple(self._retired_by_swap(member, change) for member, change in retyped)
+        first = retyped[0][1]
+        statements = swap.forth(members, tuple(keys), quote)
+        if phase is Phase.CONTRACT:
+            for member in members:
+                away, again = self._view_anew(member.twin.table)
+                statements = (away, *statements, again)
+        settled = [act for member in members for act in self._settled_after_swap_back(member)]
+        settled += [
+            Act(
+                statements=(f"ALTER TABLE {quote(k.table)} VALIDATE CONSTRAINT {quote(k.name)}",),
+                locks=retire.weak(k.table),
+                background=True,
+            )
+            for k in keys
+        ]
+        self._emit_for(
+            phase,
+            f"swap {first.table}.{first.column}",
+            f"swap {', '.join(f'{m.twin.table}.{m.twin.old}' for m in members)} for the twin",
+            Act(statements=statements, locks=retire.exclusive(*tables), retires=retired),
+            (
+                Act(
+                    statements=swap.back(members, tuple(keys), quote),
+                    locks=retire.exclusive(*tables),
+                    revives=retired,
+                ),
+                *settled,
+            ),
+        )
+        if self._goes_back and phase is Phase.CONTRACT:
+            for member, change in retyped:
+                self._emit_for(
+                    phase,
+                    f"quarantine {change.table}.{change.column}",
+                    f"list what {change.table}.{change.column} cannot hold in quarantine",
+                    Act(statements=(self._overflows(member, member.twin.old, member.place),)),
+                    (),
+                )
+
+    def _retired_by_swap(self, member: Member, change: Retyping) -> Retired:
+        return Retired(
+            kind=Kind.COLUMN,
+            table=change.table,
+            name=change.column,
+            definition=self._definition(change.model, change.fields[0]),
+            place=member.place,
+        )
+
+    def _settled_after_swap_back(self, member: Member) -> tuple[Act, ...]:
+        """What is tightened and listed once old code runs on its own column again."""
+        table, column = member.twin.table, member.twin.old
+        tight: tuple[Act, ...] = ()
+        if member.not_null and not member.has_primary_key and not member.keeps_not_null:
+            tight = tuple(
+                replace(act, background=True) for act in retire.tighten_where_possible(table, column, self.quote_name)
+            )
+        listed = Act(statements=(self._overflows(member, column, member.twin.new),), background=True)
+        return (listed, *tight)
+
+    def _overflows(self, member: Member, column: str, source: str) -> str:
+        """Put an image of every row whose value in `source` `column` cannot hold into quarantine; the row stays."""
+        table, narrow, wide = self.quote_name(member.twin.table), self.quote_name(column), self.quote_name(source)
+        bits = member.twin.back.wraps or member.twin.forth.wraps
+        lost = f"{narrow} IS NULL AND {wide} IS NOT NULL"
+        if bits:
+            lost = f"{wide} NOT BETWEEN {-(2 ** (bits - 1))} AND {2 ** (bits - 1) - 1}"
+        name, literal = member.twin.table, self.quote_value
+        type_ = member.twin.forth.type if source == member.place else member.twin.back.type
+        return (
+            'INSERT INTO "segue_quarantine" '
+            '("release", "table", "reason", "kind", "object", "definition", "row", "at") '
+            f"SELECT {literal(self._release)}, {literal(name)}, {literal(f'{name}.{column} cannot hold the value')}, "
+            f"'overflow', {literal(column)}, {literal(type_)}, "
+            f"to_jsonb(segue_row) || jsonb_build_object({literal(member.twin.old)}, segue_row.{wide}), now() "
+            f"FROM {table} segue_row WHERE {lost}"
+        )
+
+    def _emit_clean_up(self, member: Member, change: Retyping, gone: tuple[str, ...]) -> None:
+        """At finalize nothing follows the old column any more, and what hung on it goes."""
+        retired, table = self._retired_by_swap(member, change), change.table
+        self._emit(
+            f"part {table}.{change.column}",
+            f"part {table}.{change.column} from its old form",
+            Act(statements=twins.detach(member.twin, self.quote_name), locks=retire.exclusive(table)),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            while_retired=(retired,),
+            naming=True,
+        )
+        self._emit_cleaning(member, retired, gone, naming=True)
+
+    def _emit_cleaning(self, member: Member, retired: Retired, gone: tuple[str, ...], *, naming: bool = False) -> None:
+        table = member.twin.table
+        for attached in member.attached:
+            old = label(swap.OLD, attached.name)
+            act = self._drop_index(table, old)
+            if attached.kind in ("u", "c"):
+                drop = f"ALTER TABLE {self.quote_name(table)} DROP CONSTRAINT IF EXISTS {self.quote_name(old)}"
+                act = Act(statements=(drop,), locks=retire.exclusive(table))
+            self._emit_clean(f"drop {old}", f"drop what {attached.name} of {table} was before", act, retired, naming)
+        for name in gone:
+            act = self._drop_index(table, name)
+            self._emit_clean(f"drop {name}", f"drop retired index {name}", act, retired, naming)
+
+    def _left_behind(self, altered: Alteration, phase: Phase) -> tuple[str, ...]:
+        """The indexes that the old column keeps until finalize; those that are exchanged are dropped with that."""
+        exchanged = _made_anew(altered) if phase is Phase.EXPAND else frozenset()
+        return tuple(name for name in dict.fromkeys(altered.indexes_gone) if name not in exchanged)
+
+    def _emit_clean(self, slug: str, title: str, act: Act, retired: Retired, naming: bool) -> None:
+        self._emit(slug, title, act, CONTRACT, phase=Phase.CONTRACT, while_retired=(retired,), naming=naming)
+
+    # Beside: both columns until finalize
+
+    def _beside(self, altered: Alteration, change: Retyping, to: str) -> None:
+        """Old code keeps its column, new code has the twin; at finalize the twin takes the name."""
+        member = self._member_beside(altered, change, to)
+        twin, table = member.twin, change.table
+        renamed = to != change.column
+        alias = () if renamed else (Alias(table=table, column=to, place=twin.new),)
+        opening, closing = self._app_alias(alias)
+        self._emit_twin(
+            member,
+            change,
+            Phase.EXPAND,
+            twins.both(twin, self.quote_name),
+            aliases=alias,
+            opening=opening,
+            closing=closing,
+        )
+        early = tuple(a for a in member.attached if a.kind != "c")
+        late = tuple(a for a in member.attached if a.kind == "c")
+        self._emit_clones(replace(member, attached=early, check=""), table, Phase.EXPAND)
+        self._emit_agreement(member, change)
+        self._emit_clones(replace(member, attached=late), table, Phase.CONTRACT)
+        keys = self._keys_of_members([member])
+        for key in keys:
+            self._emit_key_clone(key, Phase.CONTRACT)
+        retired = self._retired_by_swap(member, change)
+        gone = self._left_behind(altered, Phase.CONTRACT)
+        self._emit(
+            f"swap {table}.{change.column}",
+            f"put the twin of {table}.{change.column} in its place",
+            Act(
+                statements=(
+                    *swap.forth((member,), tuple(keys), self.quote_name),
+                    *closing,
+                    *twins.detach(twin, self.quote_name),
+                ),
+                locks=retire.exclusive(*dict.fromkeys((table, *(t for k in keys for t in (k.table, k.to_table))))),
+                retires=(retired,),
+                unaliases=alias,
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            naming=True,
+        )
+        self._emit_cleaning(member, retired, gone, naming=True)
+
+    def _member_beside(self, altered: Alteration, change: Retyping, to: str) -> Member:
+        """The member of a swap that waits for finalize: its conversions never fail, for either version's writes."""
+        member = self._member(change, keyed=False)
+        if to == change.column:
+            place, attached = member.twin.new, member.attached
+        else:
+            place = to
+            attached = self._rehearsed(altered, change.table, change.column, place, change).attached
+        twin = replace(member.twin, new=place)
+        twin = replace(
+            twin,
+            forth=replace(twin.forth, function=f"segue_forth_{twin.digest}"),
+            back=replace(twin.back, function=f"segue_back_{twin.digest}"),
+        )
+        return replace(member, twin=twin, attached=attached, renamed=to)
+
+    def _emit_agreement(self, member: Member, change: Retyping) -> None:
+        """Old code may have written what the new type cannot hold: finalize must not lose it."""
+        table, old, new = (self.quote_name(n) for n in (change.table, member.twin.old, member.twin.new))
+        self._emit(
+            f"agreement {change.table}.{change.column}",
+            f"see that every value of {change.table}.{change.column} has become {change.new_type}",
+            Act(
+                statements=(
+                    f"DO $segue$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM {table} "
+                    f"WHERE {old} IS NOT NULL AND {new} IS NULL; IF n > 0 THEN RAISE EXCEPTION "
+                    f"'% rows of {change.table} have a value in {change.column} that is no {change.new_type}', n "
+                    "USING ERRCODE = 'data_exception'; END IF; END $segue$",
+                ),
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+        )
+
+    # Phases
+
+    def _emit_for(
+        self,
+        phase: Phase,
+        slug: str,
+        title: str,
+        forward: Act,
+        undo: tuple[Act, ...] | Irreversible,
+        *,
+        working: Phase = Phase.EXPAND,
+        **more: Any,
+    ) -> None:
+        """Emit a step now, with its way back, or let it wait for finalize as a whole."""
+        if phase is Phase.CONTRACT:
+            self._emit(slug, title, forward, CONTRACT, phase=Phase.CONTRACT, **more)
+        else:
+            self._emit(slug, title, forward, undo, phase=working, **more)
+
+
+def _made_anew(altered: Alteration) -> frozenset[str]:
+    """The indexes that go and come again under the same name."""
+    made = {strip_quotes(str(statement.parts["name"])) for statement in altered.indexes}
+    return frozenset(made & {*altered.indexes_gone})

@@ -1,0 +1,226 @@
+"""The swap: a column and its twin exchange their places in one transaction, and can be exchanged back.
+
+Builds SQL only. Everything is a change of the catalog, so it takes the same milliseconds on any number of rows.
+What hung on the old column keeps hanging on it under another name; what was built for the twin beforehand takes
+over the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from segue.engines.postgresql import twin as twins
+from segue.engines.postgresql.dependents import Attached
+from segue.engines.postgresql.twin import TWIN, Twin, label
+
+Quote = Callable[[str], str]
+
+OLD = "segue_old_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One column of a swap; `place` is where the old column lies afterwards.
+
+    `check` names the validated check that proves the twin not null, "" where it may be null. `default` is an
+    expression, `identity` what GENERATED … AS IDENTITY says, `sequence` the one that a serial column owns. A column
+    that `keeps_not_null` is never without a value after the swap. `renamed` is the twin's name if it is not to get
+    the old one.
+    """
+
+    twin: Twin
+    place: str
+    attached: tuple[Attached, ...] = ()
+    check: str = ""
+    not_null: bool = False
+    default: str = ""
+    identity: str = ""
+    sequence: str = ""
+    comment: str | None = None
+    keeps_not_null: bool = False
+    renamed: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the twin is called after the swap."""
+        return self.renamed or self.twin.old
+
+    @property
+    def has_primary_key(self) -> bool:
+        """Whether the column is in the table's primary key."""
+        return any(one.kind == "p" for one in self.attached)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A foreign key from or to a member: its name, its table, and its definitions on the columns and on the twins."""
+
+    name: str
+    table: str
+    to_table: str
+    definition: str
+    twin_definition: str
+
+    @property
+    def clone(self) -> str:
+        """The name that the twins' foreign key has until the swap."""
+        return label(TWIN, self.name)
+
+
+def clone(attached: Attached) -> str:
+    """Return the name of what is built for the twin beforehand."""
+    return label(TWIN, attached.name)
+
+
+def spare(attached: Attached) -> str:
+    """Return the name of the index that stands in for the primary key's on the way back."""
+    return label(OLD, attached.name)
+
+
+def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tuple[str, ...]:
+    """Return the statements of the swap."""
+    statements = [f"ALTER TABLE {quote(key.table)} DROP CONSTRAINT {quote(key.name)}" for key in keys]
+    for member in members:
+        table = f"ALTER TABLE {quote(member.twin.table)}"
+        old, new = quote(member.twin.old), quote(member.twin.new)
+        if member.check:
+            statements.append(f"{table} ALTER COLUMN {new} SET NOT NULL")
+            statements.append(f"{table} DROP CONSTRAINT {quote(member.check)}")
+        statements += _default_to(member, member.twin.old, member.twin.new, member.twin.forth.type, quote)
+        for attached in member.attached:
+            statements += _attached_forth(attached, table, quote)
+        if member.not_null and not member.has_primary_key and not member.keeps_not_null:
+            statements.append(f"{table} ALTER COLUMN {old} DROP NOT NULL")
+        statements.append(f"{table} RENAME COLUMN {old} TO {quote(member.place)}")
+        name = quote(member.name)
+        if name != new:
+            statements.append(f"{table} RENAME COLUMN {new} TO {name}")
+        statements.append(_keeps_old_true(member, quote))
+        if member.comment is not None:
+            statements.append(f"COMMENT ON COLUMN {quote(member.twin.table)}.{name} IS {_literal(member.comment)}")
+    for key in keys:
+        statements.append(f"ALTER TABLE {quote(key.table)} RENAME CONSTRAINT {quote(key.clone)} TO {quote(key.name)}")
+    return tuple(statements)
+
+
+def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tuple[str, ...]:
+    """Return the statements that exchange the columns back; the foreign keys are enforced and not yet proved."""
+    statements = [f"ALTER TABLE {quote(key.table)} DROP CONSTRAINT {quote(key.name)}" for key in keys]
+    for member in members:
+        table = f"ALTER TABLE {quote(member.twin.table)}"
+        old, new = quote(member.twin.old), quote(member.twin.new)
+        if quote(member.name) != new:
+            statements.append(f"{table} RENAME COLUMN {quote(member.name)} TO {new}")
+        statements.append(f"{table} RENAME COLUMN {quote(member.place)} TO {old}")
+        for attached in member.attached:
+            statements += _attached_back(attached, table, quote)
+        statements += _default_to(member, member.twin.new, member.twin.old, member.twin.back.type, quote)
+        if member.check:
+            statements.append(f"{table} ALTER COLUMN {new} DROP NOT NULL")
+        statements.append(twins.function(member.twin.function, twins.follows(member.twin, quote), quote))
+    for key in keys:
+        statements.append(f"ALTER TABLE {quote(key.table)} ADD CONSTRAINT {quote(key.name)} {key.definition} NOT VALID")
+    return tuple(statements)
+
+
+def _attached_forth(attached: Attached, table: str, quote: Quote) -> list[str]:
+    name, made, old = quote(attached.name), quote(clone(attached)), quote(label(OLD, attached.name))
+    if attached.kind == "p":
+        return [
+            f"{table} DROP CONSTRAINT {name}",
+            f"{table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {made}{attached.deferrable}",
+        ]
+    if attached.kind == "u":
+        return [
+            f"{table} RENAME CONSTRAINT {name} TO {old}",
+            f"{table} ADD CONSTRAINT {name} UNIQUE USING INDEX {made}{attached.deferrable}",
+        ]
+    if attached.kind == "c":
+        return [f"{table} RENAME CONSTRAINT {name} TO {old}", f"{table} RENAME CONSTRAINT {made} TO {name}"]
+    return [f"ALTER INDEX {name} RENAME TO {old}", f"ALTER INDEX {made} RENAME TO {name}"]
+
+
+def _attached_back(attached: Attached, table: str, quote: Quote) -> list[str]:
+    name, made, old = quote(attached.name), quote(clone(attached)), quote(label(OLD, attached.name))
+    if attached.kind == "p":
+        return [
+            f"{table} DROP CONSTRAINT {name}",
+            f"{table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {quote(spare(attached))}{attached.deferrable}",
+        ]
+    if attached.kind == "u":
+        return [f"{table} DROP CONSTRAINT {name}", f"{table} RENAME CONSTRAINT {old} TO {name}"]
+    if attached.kind == "c":
+        return [f"{table} RENAME CONSTRAINT {name} TO {made}", f"{table} RENAME CONSTRAINT {old} TO {name}"]
+    return [f"ALTER INDEX {name} RENAME TO {made}", f"ALTER INDEX {old} RENAME TO {name}"]
+
+
+def _keeps_old_true(member: Member, quote: Quote) -> str:
+    """After the swap everybody writes the new column, under the old name; the old one follows it."""
+    value = member.twin.back.safely(f"NEW.{quote(member.name)}", quote)
+    return twins.function(member.twin.function, f"NEW.{quote(member.place)} := {value};", quote)
+
+
+def _default_to(member: Member, giver: str, taker: str, type_: str, quote: Quote) -> list[str]:
+    """Hand over what gives a row its value when an insert does not."""
+    table = f"ALTER TABLE {quote(member.twin.table)}"
+    if member.identity:
+        return [_hand_over_identity(member, giver, taker, quote)]
+    if member.sequence:
+        sequence = member.sequence
+        return [
+            f"{table} ALTER COLUMN {quote(giver)} DROP DEFAULT",
+            f"ALTER SEQUENCE {sequence} OWNED BY {quote(member.twin.table)}.{quote(taker)}",
+            _retype_sequence(sequence, type_),
+            f"{table} ALTER COLUMN {quote(taker)} SET DEFAULT nextval({_literal(sequence)}::regclass)",
+        ]
+    if member.default:
+        return [_hand_over_default(member.twin.table, giver, taker, quote)]
+    return []
+
+
+def _hand_over_default(table: str, giver: str, taker: str, quote: Quote) -> str:
+    """The default that the column has when this runs: a step that waited too may have taken it away."""
+    alter = f"ALTER TABLE {quote(table)} ALTER COLUMN"
+    return (
+        "DO $segue$ DECLARE given text; BEGIN SELECT pg_get_expr(d.adbin, d.adrelid) INTO given FROM pg_attrdef d "
+        "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
+        f"WHERE d.adrelid = {_literal(quote(table))}::regclass AND a.attname = {_literal(giver)}; "
+        f"IF given IS NOT NULL THEN EXECUTE {_literal(f'{alter} {quote(taker)} SET DEFAULT ')} || given; "
+        f"{alter} {quote(giver)} DROP DEFAULT; END IF; END $segue$"
+    )
+
+
+def _retype_sequence(sequence: str, type_: str) -> str:
+    """A sequence that has gone past the smaller type stays as large as it is."""
+    return (
+        f"DO $segue$ BEGIN ALTER SEQUENCE {sequence} AS {type_}; "
+        "EXCEPTION WHEN invalid_parameter_value THEN NULL; END $segue$"
+    )
+
+
+def _hand_over_identity(member: Member, giver: str, taker: str, quote: Quote) -> str:
+    """An identity's sequence cannot change hands, so another of the same name goes on where it stopped."""
+    table = quote(member.twin.table)
+    return (
+        "DO $segue$ DECLARE source regclass; name text; place bigint; used boolean; made pg_sequence; "
+        "grants aclitem[]; given record; BEGIN "
+        f"source := pg_get_serial_sequence({_literal(table)}, {_literal(giver)})::regclass; "
+        "SELECT c.relname, c.relacl INTO name, grants FROM pg_class c WHERE c.oid = source; "
+        "SELECT * INTO made FROM pg_sequence WHERE seqrelid = source; "
+        "EXECUTE format('SELECT last_value, is_called FROM %s', source) INTO place, used; "
+        f"ALTER TABLE {table} ALTER COLUMN {quote(giver)} DROP IDENTITY; "
+        f"EXECUTE format('ALTER TABLE %s ALTER COLUMN %I ADD GENERATED {member.identity} AS IDENTITY "
+        "(SEQUENCE NAME %I INCREMENT BY %s CACHE %s)', "
+        f"{_literal(table)}, {_literal(taker)}, name, made.seqincrement, made.seqcache); "
+        f"source := pg_get_serial_sequence({_literal(table)}, {_literal(taker)})::regclass; "
+        "PERFORM setval(source, least(place, (SELECT seqmax FROM pg_sequence WHERE seqrelid = source)), used); "
+        "FOR given IN SELECT grantee, privilege_type FROM aclexplode(grants) LOOP "
+        "EXECUTE format('GRANT %s ON SEQUENCE %s TO %s', given.privilege_type, source, "
+        "CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END); "
+        "END LOOP; END $segue$"
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,261 @@
+"""Renamed columns and tables: both names work until finalize, and what is written under either is kept."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import migrations, models
+from django.test.utils import override_settings
+
+from segue.core.errors import GateNotMet
+from tests.project import Project
+
+ID = ("id", models.BigAutoField(primary_key=True))
+
+
+def shop(project: Project) -> None:
+    first = project.migration(
+        migrations.CreateModel("Author", [ID, ("name", models.CharField(max_length=20, unique=True))]),
+        migrations.CreateModel(
+            "Book",
+            [
+                ID,
+                ("title", models.CharField(max_length=20, db_index=True)),
+                ("author", models.ForeignKey("shop.author", models.CASCADE)),
+                ("readers", models.ManyToManyField("shop.author", related_name="read")),
+            ],
+        ),
+    )
+    project.live(first)
+    project.sql("INSERT INTO shop_author (name) VALUES ('a'), ('b')")
+    project.sql("INSERT INTO shop_book (title, author_id) VALUES ('x', 1), ('y', 2)")
+    project.sql("INSERT INTO shop_book_readers (book_id, author_id) VALUES (1, 1), (2, 2)")
+
+
+def finish(project: Project, last: str) -> None:
+    project.finalize()
+    project.stock(last)
+    assert project.differences() == []
+
+
+def test_both_names_of_a_column_are_written_and_read(project: Project) -> None:
+    shop(project)
+    last = project.migration(migrations.RenameField("Author", "name", "full_name"))
+
+    project.apply()
+    project.sql("INSERT INTO shop_author (name) VALUES ('old')")
+    project.sql("INSERT INTO shop_author (full_name) VALUES ('new')")
+    project.sql("UPDATE shop_author SET full_name = 'changed by new' WHERE id = 1")
+    project.sql("UPDATE shop_author SET name = 'changed by old' WHERE id = 2")
+    project.sql("INSERT INTO shop_author (full_name) VALUES ('new') ON CONFLICT (full_name) DO UPDATE SET id = 9")
+    expected = [("changed by new",), ("changed by old",), ("old",), ("new",)]
+    assert project.sql("SELECT name FROM shop_author ORDER BY id") == expected
+    assert project.sql("SELECT full_name FROM shop_author ORDER BY id") == expected
+
+    project.rollback()
+    assert project.sql("SELECT name FROM shop_author ORDER BY id") == expected
+    project.stock("0001_step")
+    assert project.differences() == []
+    project.apply()
+    finish(project, last)
+    assert project.sql("SELECT full_name FROM shop_author ORDER BY id") == expected
+
+
+def test_a_foreign_key_and_a_primary_key_are_renamed(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.RenameField("Book", "author", "writer"), migrations.RenameField("Author", "id", "number")
+    )
+    project.apply()
+    project.sql("INSERT INTO shop_author (name) VALUES ('c')")
+    project.sql("INSERT INTO shop_book (title, writer_id) VALUES ('z', 3)")
+    assert project.sql("SELECT number FROM shop_author WHERE name = 'c'") == [(3,)]
+    finish(project, last)
+    project.rollback()
+    project.finalize()
+    project.stock("0001_step")
+    assert project.differences() == []
+
+
+def test_a_chain_of_renames_and_a_change_of_type_in_one_release(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.RenameField("Book", "title", "heading"),
+        migrations.RenameField("Book", "heading", "caption"),
+        migrations.AlterField("Book", "caption", models.CharField(max_length=50, db_index=True)),
+        migrations.AddIndex("Book", models.Index(fields=["caption", "author"], name="by_caption")),
+    )
+    project.apply()
+    project.sql("INSERT INTO shop_book (caption, author_id) VALUES ('new', 1)")
+    project.sql("INSERT INTO shop_book (title, author_id) VALUES ('old', 1)")
+    project.rollback()
+    assert project.sql("SELECT title FROM shop_book ORDER BY id") == [("x",), ("y",), ("new",), ("old",)]
+    project.apply()
+    finish(project, last)
+    assert project.sql("SELECT caption FROM shop_book ORDER BY id") == [("x",), ("y",), ("new",), ("old",)]
+
+
+def test_two_columns_swap_their_names(project: Project) -> None:
+    first = project.migration(
+        migrations.CreateModel("Pair", [ID, ("left", models.IntegerField()), ("right", models.IntegerField())])
+    )
+    project.live(first)
+    project.sql('INSERT INTO shop_pair ("left", "right") VALUES (1, 2)')
+    last = project.migration(
+        migrations.RenameField("Pair", "left", "middle"),
+        migrations.RenameField("Pair", "right", "left"),
+        migrations.RenameField("Pair", "middle", "right"),
+    )
+    project.apply()
+    project.sql('INSERT INTO shop_pair ("left", "right") VALUES (3, 4)')
+    assert project.sql('SELECT "left", "right" FROM shop_pair ORDER BY id') == [(1, 2), (3, 4)]
+    finish(project, last)
+    assert project.sql('SELECT "left", "right" FROM shop_pair ORDER BY id') == [(2, 1), (4, 3)]
+
+
+def test_a_renamed_model_is_seen_under_both_names(project: Project) -> None:
+    shop(project)
+    last = project.migration(migrations.RenameModel("Author", "Writer"))
+
+    project.apply()
+    project.sql("INSERT INTO shop_author (name) VALUES ('old')")
+    project.sql("INSERT INTO shop_writer (name) VALUES ('new')")
+    project.sql("INSERT INTO shop_book_readers (book_id, writer_id) VALUES (1, 4)")
+    names = [("a",), ("b",), ("old",), ("new",)]
+    assert project.sql("SELECT name FROM shop_author ORDER BY id") == names
+    assert project.sql("SELECT name FROM shop_writer ORDER BY id") == names
+    project.rollback()
+    project.stock("0001_step")
+    assert project.differences() == []
+    project.apply()
+    finish(project, last)
+    assert project.sql("SELECT name FROM shop_writer ORDER BY id") == names
+
+
+def test_a_model_with_many_to_many_is_renamed_and_gets_a_field_in_one_release(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.RenameModel("Book", "Volume"),
+        migrations.AddField("Volume", "pages", models.IntegerField(default=1)),
+        migrations.RenameField("Volume", "title", "name"),
+        migrations.CreateModel("Shelf", [ID, ("volume", models.ForeignKey("shop.volume", models.CASCADE))]),
+        migrations.AddIndex("Volume", models.Index(fields=["pages"], name="by_pages")),
+    )
+    project.apply()
+    project.sql("INSERT INTO shop_volume (name, author_id, pages) VALUES ('new', 1, 5)")
+    project.sql("INSERT INTO shop_book (title, author_id) VALUES ('old', 1)")
+    project.sql("INSERT INTO shop_volume_readers (volume_id, author_id) VALUES (3, 1)")
+    project.sql("INSERT INTO shop_book_readers (book_id, author_id) VALUES (4, 1)")
+    project.sql("INSERT INTO shop_shelf (volume_id) VALUES (3)")
+    assert project.sql("SELECT name, pages FROM shop_volume ORDER BY id") == [
+        ("x", 1),
+        ("y", 1),
+        ("new", 5),
+        ("old", 1),
+    ]
+    project.rollback()
+    assert project.sql("SELECT title FROM shop_book ORDER BY id") == [("x",), ("y",), ("new",), ("old",)]
+    project.apply()
+    finish(project, last)
+    assert project.sql("SELECT name, pages FROM shop_volume ORDER BY id") == [
+        ("x", 1),
+        ("y", 1),
+        ("new", 5),
+        ("old", 1),
+    ]
+
+
+def test_two_tables_swap_their_names(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.RenameModel("Author", "Middle"),
+        migrations.CreateModel("Other", [ID, ("x", models.IntegerField())]),
+        migrations.AlterModelTable("Other", "shop_author"),
+    )
+    project.apply()
+    project.sql("INSERT INTO shop_author (name) VALUES ('old')")
+    finish(project, last)
+    assert project.sql("SELECT count(*) FROM shop_middle") == [(3,)]
+    assert project.sql("SELECT count(*) FROM shop_author") == [(0,)]
+
+
+@override_settings(SEGUE={"ALIAS_FROM": 0})
+def test_a_column_of_a_huge_table_is_renamed_without_moving_a_row(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.RenameField("Book", "title", "heading"),
+        migrations.RenameField("Book", "heading", "caption"),
+        migrations.AlterField("Book", "caption", models.TextField(db_index=True)),
+    )
+    written = "SELECT xmin::text FROM shop_book ORDER BY id"
+    before = project.sql(written)
+
+    project.apply()
+
+    assert project.sql(written) == before
+    told = "SELECT table_name, column_name, place, migration FROM segue_alias"
+    assert project.sql(told) == [("shop_book", "caption", "title", last)]
+    project.rollback()
+    assert project.sql(told) == []
+    project.apply()
+    finish(project, last)
+    assert project.sql(told) == []
+    assert project.sql("SELECT caption FROM shop_book ORDER BY id") == [("x",), ("y",)]
+
+
+def test_another_release_waits_until_the_names_are_settled(project: Project) -> None:
+    shop(project)
+    project.migration(migrations.RenameField("Author", "name", "full_name"))
+    run = project.apply()
+    assert run is not None
+    last = project.migration(migrations.AddField("Author", "age", models.IntegerField(null=True)))
+
+    with pytest.raises(GateNotMet) as refused:
+        project.apply()
+
+    assert str(refused.value) == (
+        f"Release {run.release} is open and has steps that wait on shop_author, which this one changes too.\n"
+        "Next: segue finalize, when its old code is gone; then the same command again"
+    )
+    project.finalize()
+    project.apply()
+    finish(project, last)
+
+
+def test_a_table_under_another_name_is_changed_in_every_way(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.AlterModelTable("Book", "Table 1"),
+        migrations.AlterField("Book", "title", models.CharField(max_length=20)),
+        migrations.AddField("Book", "pages", models.IntegerField(default=3)),
+        migrations.AlterField("Book", "pages", models.BigIntegerField(default=3)),
+        migrations.RenameField("Book", "title", "name"),
+        migrations.AlterField("Book", "pages", models.IntegerField(default=3)),
+    )
+    project.apply()
+    project.sql("INSERT INTO \"Table 1\" (name, author_id, pages) VALUES ('new', 1, 5)")
+    finish(project, last)
+
+
+def test_a_column_and_then_its_table_are_renamed(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.RenameField("Book", "title", "name"),
+        migrations.AlterField("Book", "name", models.CharField(max_length=10, db_index=True)),
+        migrations.RenameModel("Book", "Volume"),
+    )
+    project.apply()
+    project.sql("INSERT INTO shop_volume (name, author_id) VALUES ('new', 1)")
+    project.sql("INSERT INTO shop_book (title, author_id) VALUES ('new', 1)")
+    finish(project, last)
+
+
+def test_a_model_that_refers_to_itself_many_times_is_renamed_there_and_back(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.AddField("Author", "friends", models.ManyToManyField("shop.author")),
+        migrations.RenameModel("Author", "Person"),
+    )
+    project.apply()
+    project.rollback()
+    project.apply()
+    finish(project, last)
