@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.django_suites.__main__ import SUITES
+from tests.django_suites.exceptions import EXCEPTIONS, REASONS
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTED = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
 RUNS = [(suite, database) for suite in SUITES for database in ("postgresql", "sqlite")]
 RUNS.remove(("postgres_tests", "sqlite"))
 
@@ -25,3 +28,14 @@ def test_djangos_own_suite_holds(suite: str, database: str) -> None:
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_every_reason_for_an_exception_is_documented_and_no_other() -> None:
+    listed = {
+        reason: " and ".join(name for name in ("PostgreSQL", "SQLite") if reason in EXCEPTIONS[name.lower()].values())
+        for reason in REASONS
+    }
+
+    documented = dict(re.findall(r"^\| (.+) \| (PostgreSQL|SQLite|PostgreSQL and SQLite) \|$", DOCUMENTED, flags=re.M))
+
+    assert documented == listed

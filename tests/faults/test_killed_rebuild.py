@@ -62,7 +62,7 @@ def rebuilt(project: Project) -> Iterator[Rebuilt]:
 
 
 def test_apply_completes_what_a_killed_apply_began(rebuilt: Rebuilt) -> None:
-    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.APPLY), part=0)[::4]
+    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.APPLY), part=0)[::6]
 
     found = matrix.troubles(rebuilt, matrix.APPLY, strikes, matrix.apply_and_finalize)
 
@@ -70,7 +70,7 @@ def test_apply_completes_what_a_killed_apply_began(rebuilt: Rebuilt) -> None:
 
 
 def test_rollback_takes_back_what_a_killed_apply_began(rebuilt: Rebuilt) -> None:
-    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.APPLY), part=0)[2::4]
+    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.APPLY), part=0)[3::6]
 
     found = matrix.troubles(rebuilt, matrix.APPLY, strikes, matrix.roll_back)
 
@@ -79,7 +79,7 @@ def test_rollback_takes_back_what_a_killed_apply_began(rebuilt: Rebuilt) -> None
 
 def test_finalize_completes_what_a_killed_finalize_began(rebuilt: Rebuilt) -> None:
     _apply_and_prepare(rebuilt)
-    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.FINALIZE), part=1)[::2]
+    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.FINALIZE), part=1)[::4]
 
     found = matrix.troubles(rebuilt, matrix.FINALIZE, strikes, matrix.finalize)
 
@@ -88,7 +88,7 @@ def test_finalize_completes_what_a_killed_finalize_began(rebuilt: Rebuilt) -> No
 
 def test_rollback_completes_what_a_killed_rollback_began(rebuilt: Rebuilt) -> None:
     _apply_and_prepare(rebuilt)
-    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.ROLLBACK), part=0)[::2]
+    strikes = matrix.a_share(matrix.kinds_of_events(rebuilt, *matrix.ROLLBACK), part=0)[::4]
 
     found = matrix.troubles(rebuilt, matrix.ROLLBACK, strikes, matrix.roll_back)
 

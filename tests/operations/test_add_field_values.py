@@ -186,7 +186,6 @@ def test_the_plan_fills_in_batches_and_waits_with_nothing_but_the_default(projec
     assert [(str(step.phase), step.title) for step in planned.steps] == [
         ("expand", "add column shop_book.code"),
         ("backfill", "fill shop_book.code where it is empty"),
-        ("validate", "look for rows of shop_book that shop_book_code_key forbids"),
         ("expand", "build unique index shop_book_code_key on shop_book"),
         ("expand", "make unique index shop_book_code_key a constraint of shop_book"),
         ("validate", "make shop_book.code NOT NULL, part 1 of 3"),

@@ -28,7 +28,7 @@ from tests.operations.sequences import (
 from tests.project import Project
 
 _EVERY_RUN = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,

@@ -83,6 +83,7 @@ def evolved(template: Path, folder: Path, evolution: Evolution) -> Iterator[tupl
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @_EVERY_RUN
 @given(evolution=evolutions())
 def test_there_and_back_and_there_again_loses_nothing(

@@ -28,11 +28,12 @@ _UNITS_OF_AN_INDEX = 0.5
 # trials came out at a third to nearly all of what the whole table took.
 _MARGIN_OF_A_TRIAL = 4.0
 _MARGIN_OF_THE_WHOLE = 1.5
-# Too few rows for a trial: making any constraint at all takes as long.
+# Of so few rows, what the host does besides takes longer.
 _FEW_ROWS = 100
 _SECONDS_PER_ROW_OF_FEW = 300e-6
-# Of a table that could not be looked at in time.
+# Where a sample could not be read, or an index not be tried, within a second.
 _SECONDS_PER_ROW = 100e-6
+_SECONDS_PER_ROW_TRIED = _MARGIN_OF_A_TRIAL / _ROWS_TRIED
 
 # A partitioned table is as large as its partitions.
 _PARTS = "WITH parts AS (SELECT relid AS oid FROM pg_partition_tree(to_regclass(%s)) UNION SELECT to_regclass(%s)::oid)"
@@ -71,9 +72,9 @@ def _predict_for(connection: Any, table: str, act: Act) -> Prediction:
             cursor.execute("SET LOCAL lock_timeout = '50ms'")
             rows, seconds = _measured(cursor, quoted, act)
     except DatabaseError:
-        # Somebody holds the table, or a row contradicts the constraint: what is carried out will say so.
+        # It is too slow, or somebody holds the table, or a row contradicts the constraint: the step itself will say.
         rows = known_rows
-        seconds = rows * _SECONDS_PER_ROW
+        seconds = rows * (_SECONDS_PER_ROW_TRIED if act.builds else _SECONDS_PER_ROW)
     return Prediction(table=table, rows=rows, seconds=seconds)
 
 
@@ -84,7 +85,10 @@ def _measured(cursor: Any, table: str, act: Act) -> tuple[int, float]:
     share = min(1.0, _BLOCKS / blocks) if blocks else 1.0
     if act.builds:
         return _tried(cursor, table, act.builds, share)
-    rows, seconds = _sampled(cursor, table, share)
+    # The quicker of two: a busy host interrupts one of them, and each looks at other blocks.
+    rows, seconds = min((_sampled(cursor, table, share) for _ in range(2)), key=lambda found: found[1])
+    if rows <= _FEW_ROWS:
+        return rows, rows * _SECONDS_PER_ROW_OF_FEW
     return rows, seconds * (_UNITS[act.work] + (_UNITS_OF_AN_INDEX * indexes if act.work is Work.REWRITE else 0))
 
 
