@@ -21,7 +21,8 @@ from segue.core.errors import BlocksTooLong, FailedAndUndone, StepFailed, UsageE
 from segue.core.evidence import Prediction
 from segue.core.plan import Phase, Step
 from segue.core.run import Run, State
-from segue.engines.postgresql import prediction, retire
+from segue.engines.postgresql import prediction
+from segue.engines.postgresql.acts import retire
 from segue.session import open_session
 from segue.stages import blocking
 from tests.operations.bookshop import assert_ends_as_stock, open_shop, plan

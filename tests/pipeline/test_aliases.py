@@ -23,7 +23,7 @@ from django.test import SimpleTestCase
 from django.test.utils import CaptureQueriesContext, override_settings
 
 from segue.core.change import Alias
-from segue.engines.postgresql import alias as statements
+from segue.engines.postgresql.acts import alias as statements
 from tests.pipeline import versions
 from tests.project import Project
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from segue.core.change import Alias
 
-# SQL for what `segue.engines.postgresql.alias` publishes; NULL where nothing is open or Segue never ran.
+# SQL for what `segue.engines.postgresql.acts.alias` publishes; NULL where nothing is open or Segue never ran.
 PUBLISHED = "obj_description(to_regclass('segue_alias'), 'pg_class')"
 
 logger = logging.getLogger("segue.alias")

@@ -10,7 +10,7 @@ import pytest
 from django.db import models
 from django.utils import timezone
 
-from segue.engines.postgresql.filling import (
+from segue.engines.postgresql.editor.filling import (
     DatabaseDefault,
     Filling,
     Function,

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from segue.engines.postgresql.implicit import object_name
+from segue.engines.postgresql.editor.implicit import object_name
 from segue.engines.postgresql.server import Server
 
 NAMES = [

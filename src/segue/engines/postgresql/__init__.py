@@ -24,18 +24,9 @@ from segue.core.evidence import Connected, Prediction
 from segue.core.plan import Step, Target
 from segue.core.run import UNFILLED, Filled
 from segue.engines.base import Emit, Note, Say, Waited, unnoted
-from segue.engines.postgresql import (
-    activity,
-    archive,
-    backfill,
-    canary,
-    catalog,
-    door,
-    locks,
-    prediction,
-    settle,
-    unarchive,
-)
+from segue.engines.postgresql import activity, backfill, canary, catalog, locks, prediction
+from segue.engines.postgresql.archives import archive, settle, unarchive
+from segue.engines.postgresql.editor import door
 
 _PROGRESS_EVERY_SECONDS = 1.0
 _RETRY_PAUSE_SECONDS = 0.2

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import NOT_PROVIDED, Value
 
 from segue.core.change import Kind, Retired
-from segue.engines.postgresql.emission import StepEmitter
-from segue.engines.postgresql.filling import DatabaseDefault, Filling, Function, filling, function_of
-from segue.engines.postgresql.twin import label
+from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.editor.emission import StepEmitter
+from segue.engines.postgresql.editor.filling import DatabaseDefault, Filling, Function, filling, function_of
 
 # What a column is called that lies beside one of the same name, until finalize.
 NEW_COLUMN = "segue_new_"

@@ -9,13 +9,13 @@ from typing import Any
 from segue.core.change import Act, Alias, Kind, Retired
 from segue.core.errors import StepFailed
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
-from segue.engines.postgresql.aliasing import Aliasing
+from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.catalog import Column
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.keys import KeyVerbs
-from segue.engines.postgresql.primary import PrimaryKeys
-from segue.engines.postgresql.shape import NEW_COLUMN
+from segue.engines.postgresql.editor.aliasing import Aliasing
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.keys import KeyVerbs
+from segue.engines.postgresql.editor.primary import PrimaryKeys
+from segue.engines.postgresql.editor.shape import NEW_COLUMN
 
 
 class RemovalVerbs(PrimaryKeys, KeyVerbs, Aliasing):

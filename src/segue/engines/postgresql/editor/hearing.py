@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.ddl_references import Statement
 
-from segue.engines.postgresql.aliasing import Aliasing
+from segue.engines.postgresql.editor.aliasing import Aliasing
 
 _HEARD = "/* heard by segue */"
 

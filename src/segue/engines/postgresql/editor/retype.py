@@ -16,15 +16,16 @@ from django.db.backends.utils import strip_quotes
 from segue.core.change import Act, Alias, Irreversible, Kind, Retired
 from segue.core.errors import StepFailed
 from segue.core.plan import Phase
-from segue.engines.postgresql import families, retire, swap
-from segue.engines.postgresql import twin as twins
+from segue.engines.postgresql.acts import retire, swap
+from segue.engines.postgresql.acts import twin as twins
+from segue.engines.postgresql.acts.swap import Key, Member
+from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin, label
 from segue.engines.postgresql.catalog import Column, ForeignKey
-from segue.engines.postgresql.columns import ColumnVerbs
 from segue.engines.postgresql.dependents import Attached, Rehearsed, rehearse
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.hearing import Alteration, Hearing
-from segue.engines.postgresql.swap import Key, Member
-from segue.engines.postgresql.twin import TWIN, Conversion, Twin, label
+from segue.engines.postgresql.editor import families
+from segue.engines.postgresql.editor.columns import ColumnVerbs
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.hearing import Alteration, Hearing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from django.db.backends.ddl_references import IndexName, Reference, Statement
 from segue.core.change import Act, Alias, Irreversible, LockMode
 from segue.core.plan import Phase
 from segue.engines.names import logical_table, physical_names
-from segue.engines.postgresql import alias as alias_table
-from segue.engines.postgresql.emission import StepEmitter
+from segue.engines.postgresql.acts import alias as alias_table
+from segue.engines.postgresql.editor.emission import StepEmitter
 
 _MARK = "segue: the table under the name that new code has for it"
 

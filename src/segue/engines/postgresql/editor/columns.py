@@ -17,11 +17,11 @@ from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Alias, Kind, Retired
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
-from segue.engines.postgresql.arrivals import Arrival, ArrivalVerbs
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.shape import NEW_COLUMN
-from segue.engines.postgresql.twin import label
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.editor.arrivals import Arrival, ArrivalVerbs
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.shape import NEW_COLUMN
 
 
 class ColumnVerbs(ArrivalVerbs):

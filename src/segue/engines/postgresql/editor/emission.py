@@ -17,7 +17,8 @@ from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from segue.core.change import Act, Cemetery, Irreversible, Kind, Retired, Work
 from segue.core.plan import Phase, Step
 from segue.engines.base import Emit
-from segue.engines.postgresql import retire, unarchive
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.archives import unarchive
 from segue.engines.postgresql.catalog import Catalog
 from segue.engines.postgresql.prediction import predict
 

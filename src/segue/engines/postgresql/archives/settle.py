@@ -13,7 +13,7 @@ from django.db import transaction
 
 from segue.core.errors import StepFailed
 from segue.core.quarantine import Line, Trouble
-from segue.engines.postgresql import description
+from segue.engines.postgresql.archives import description
 from segue.engines.postgresql.catalog import Catalog
 
 

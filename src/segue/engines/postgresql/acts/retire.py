@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from segue.core.change import Act, LockMode, Retired, TableLock
-from segue.engines.postgresql import violators
+from segue.engines.postgresql.acts import violators
 from segue.engines.postgresql.catalog import BURIED_COLUMN, RETIRED_SCHEMA, Column, ForeignKey
 
 Quote = Callable[[str], str]

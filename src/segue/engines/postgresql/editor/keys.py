@@ -10,9 +10,9 @@ from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Kind
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
+from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.catalog import ForeignKey
-from segue.engines.postgresql.emission import CONTRACT, StepEmitter
+from segue.engines.postgresql.editor.emission import CONTRACT, StepEmitter
 
 # What old code's DELETE of a parent does to children that only new code knows, as long as both run. PROTECT and
 # RESTRICT are new code's refusal and stay one; SET_DEFAULT and SET() are values that only Django computes.

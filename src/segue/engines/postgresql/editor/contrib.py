@@ -12,9 +12,9 @@ from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Kind
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire, violators
-from segue.engines.postgresql.constraints import ConstraintVerbs
-from segue.engines.postgresql.emission import CONTRACT
+from segue.engines.postgresql.acts import retire, violators
+from segue.engines.postgresql.editor.constraints import ConstraintVerbs
+from segue.engines.postgresql.editor.emission import CONTRACT
 
 _NAME = r'"(?:[^"]|"")+"'
 _CREATE_EXTENSION = re.compile(rf"CREATE EXTENSION IF NOT EXISTS (?P<name>{_NAME})")

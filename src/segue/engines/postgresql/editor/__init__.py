@@ -17,11 +17,11 @@ from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Kind, Retired
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
-from segue.engines.postgresql.alter import AlterVerbs
-from segue.engines.postgresql.contrib import ContribVerbs
-from segue.engines.postgresql.emission import CONTRACT, STOCK, first_line
-from segue.engines.postgresql.twin import label
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.editor.alter import AlterVerbs
+from segue.engines.postgresql.editor.contrib import ContribVerbs
+from segue.engines.postgresql.editor.emission import CONTRACT, STOCK, first_line
 
 
 class StepEditor(AlterVerbs, ContribVerbs):

@@ -12,13 +12,13 @@ from typing import Any
 
 from segue.core.change import Act, Retired
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
-from segue.engines.postgresql.constraints import ConstraintVerbs
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.implicit import implicit_name
-from segue.engines.postgresql.keys import keys_of
-from segue.engines.postgresql.shape import Shapes
-from segue.engines.postgresql.twin import label
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.editor.constraints import ConstraintVerbs
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.implicit import implicit_name
+from segue.engines.postgresql.editor.keys import keys_of
+from segue.engines.postgresql.editor.shape import Shapes
 
 
 class PrimaryKeys(ConstraintVerbs, Shapes):

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from segue.engines.postgresql import twin as twins
+from segue.engines.postgresql.acts import twin as twins
+from segue.engines.postgresql.acts.twin import TWIN, Twin, label
 from segue.engines.postgresql.dependents import Attached
-from segue.engines.postgresql.twin import TWIN, Twin, label
 
 Quote = Callable[[str], str]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from segue.core.change import Act, Backfill
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
-from segue.engines.postgresql.twin import compared, label
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts.twin import compared, label
 
 Quote = Callable[[str], str]
 

@@ -16,13 +16,13 @@ from django.db.backends.utils import strip_quotes
 from segue.core.change import Act, Alias, Kind
 from segue.core.plan import Phase
 from segue.engines.names import logical_column, logical_table
-from segue.engines.postgresql import retire
-from segue.engines.postgresql import twin as twins
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts import twin as twins
+from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin, label
 from segue.engines.postgresql.dependents import rehearse
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.keys import keys_of
-from segue.engines.postgresql.retype import RetypeVerbs
-from segue.engines.postgresql.twin import TWIN, Conversion, Twin, label
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.keys import keys_of
+from segue.engines.postgresql.editor.retype import RetypeVerbs
 
 
 class RenameVerbs(RetypeVerbs):

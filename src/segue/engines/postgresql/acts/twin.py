@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segue.core.change import Backfill
-from segue.engines.postgresql.retire import shorten
+from segue.engines.postgresql.acts.retire import shorten
 
 Quote = Callable[[str], str]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from segue.core.change import Act, Alias, Backfill, Retired, Work
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts.twin import label
 from segue.engines.postgresql.catalog import Column
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.filling import Filling, runs_only_in_python
-from segue.engines.postgresql.implicit import implicit_name
-from segue.engines.postgresql.keys import keys_of
-from segue.engines.postgresql.removals import RemovalVerbs
-from segue.engines.postgresql.shape import NEW_COLUMN
-from segue.engines.postgresql.twin import label
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.filling import Filling, runs_only_in_python
+from segue.engines.postgresql.editor.implicit import implicit_name
+from segue.engines.postgresql.editor.keys import keys_of
+from segue.engines.postgresql.editor.removals import RemovalVerbs
+from segue.engines.postgresql.editor.shape import NEW_COLUMN
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,10 @@ from django.db import transaction
 from segue.core.archive import ArchivedColumn, Contents, Fingerprint, Manifest
 from segue.core.change import Act, Kind, Retired
 from segue.core.purge import Remains
-from segue.engines.postgresql import description, retire
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.archives import description
+from segue.engines.postgresql.archives.description import AS_TEXT
 from segue.engines.postgresql.catalog import BURIED_COLUMN
-from segue.engines.postgresql.description import AS_TEXT
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _MEANT = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}

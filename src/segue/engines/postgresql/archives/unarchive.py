@@ -15,9 +15,9 @@ from segue.core.change import Act, Backfill, Kind, Load, Retired
 from segue.core.errors import ArchiveDamaged, StepFailed, StoreFailed, UsageError
 from segue.core.plan import Phase
 from segue.engines.base import Say
-from segue.engines.postgresql import retire
-from segue.engines.postgresql.archive import drop_table
-from segue.engines.postgresql.description import AS_TEXT
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.archives.archive import drop_table
+from segue.engines.postgresql.archives.description import AS_TEXT
 
 Quote = Callable[[str], str]
 

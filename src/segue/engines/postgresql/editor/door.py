@@ -18,7 +18,7 @@ from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from segue.core.change import Act
 from segue.engines.base import SchemaTouched
 from segue.engines.postgresql import editor
-from segue.engines.postgresql.emission import STOCK, first_line
+from segue.engines.postgresql.editor.emission import STOCK, first_line
 
 _COMMENT = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*"
 _OBJECT = r"(?:TABLE|INDEX|VIEW|MATERIALIZED\s+VIEW|TRIGGER|RULE|POLICY|SEQUENCE)\b"

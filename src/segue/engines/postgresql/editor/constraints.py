@@ -19,9 +19,9 @@ from django.db.models.sql import Query
 from segue.core.change import Act, Irreversible, Kind, Retired, Work
 from segue.core.plan import Phase
 from segue.core.quarantine import Trouble
-from segue.engines.postgresql import retire, violators
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.indexes import IndexVerbs
+from segue.engines.postgresql.acts import retire, violators
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.indexes import IndexVerbs
 
 _CHECK = re.compile(
     r"CHECK \((?P<condition>.*)\)(?: NO INHERIT)?(?P<unproved>(?: NOT VALID| NOT ENFORCED)?)", re.DOTALL

@@ -15,11 +15,11 @@ from django.db.models import NOT_PROVIDED
 
 from segue.core.change import Act, Kind, Retired
 from segue.core.plan import Phase
-from segue.engines.postgresql import nulls, retire
+from segue.engines.postgresql.acts import nulls, retire
 from segue.engines.postgresql.catalog import ForeignKey
-from segue.engines.postgresql.emission import CONTRACT
-from segue.engines.postgresql.hearing import Alteration
-from segue.engines.postgresql.rename import RenameVerbs
+from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.hearing import Alteration
+from segue.engines.postgresql.editor.rename import RenameVerbs
 
 _AUTO = ("AutoField", "BigAutoField", "SmallAutoField")
 

@@ -10,8 +10,8 @@ from django.db.models import Index
 
 from segue.core.change import Act, Kind, Retired, Work
 from segue.core.plan import Phase
-from segue.engines.postgresql import retire
-from segue.engines.postgresql.emission import CONTRACT, StepEmitter
+from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.editor.emission import CONTRACT, StepEmitter
 
 
 class IndexVerbs(StepEmitter):
