@@ -124,8 +124,13 @@ def reason_to_keep(
 
 def spoken(retired: Retired) -> str:
     """Return an object as a person calls it: column shop_song.title, table shop_song, index song_title."""
-    name = {Kind.TABLE: retired.table, Kind.INDEX: retired.name}.get(retired.kind, f"{retired.table}.{retired.name}")
-    return f"{retired.kind} {name}"
+    names = {
+        Kind.TABLE: retired.table,
+        Kind.INDEX: retired.name,
+        Kind.VALUES: f"of {retired.table}.{retired.name}",
+        Kind.ROWS: f"of {retired.table}",
+    }
+    return f"{retired.kind} {names.get(retired.kind, f'{retired.table}.{retired.name}')}"
 
 
 def words(duration: timedelta) -> str:

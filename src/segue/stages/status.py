@@ -48,7 +48,7 @@ def status(session: Session) -> Status:
         interrupted=next((run for run in reversed(runs) if run.state in UNDER_WAY), None),
         open=tuple(Waiting(run=r, old_code=session.old_code(r)) for r in runs if r.state is State.OPEN),
         last=runs[-1] if runs else None,
-        retired=cemetery.all(),
+        retired=tuple(retired for retired in cemetery.all() if retired.table),
         archived=cemetery.archived(),
         quarantined=session.journal.quarantined(),
     )
