@@ -180,6 +180,14 @@ def tighten_where_possible(table: str, name: str, quote: Quote) -> tuple[Act, ..
     )
 
 
+def drop_index_beside_key(table: str, index: str, quote: Quote) -> Act:
+    """Drop the index that stood in for a primary key, if the table has one again; else it goes on standing in."""
+    relation = f"{_literal(quote(table))}::regclass"
+    key = f"EXISTS (SELECT FROM pg_index WHERE indrelid = {relation} AND indisprimary)"
+    drop = f"DROP INDEX IF EXISTS {quote(index)}"
+    return Act(statements=(_block(f"IF {key} THEN {drop}; END IF"),), locks=exclusive(table), background=True)
+
+
 def primary_key_where_possible(table: str, column: str, name: str, index: str, quote: Quote) -> Act:
     """Make an index the primary key again on the way back, unless a row has no value or there is another key."""
     relation = f"{_literal(quote(table))}::regclass"

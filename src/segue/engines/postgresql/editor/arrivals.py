@@ -148,7 +148,7 @@ class ArrivalVerbs(RemovalVerbs):
         if not tight and not self._may_be_null(field):
             self._tighten(table, column, Phase.CONTRACT if waits else Phase.VALIDATE)
         if has_key:
-            self._make_key(table, column, waits=waits or bool(self._key_there(table)))
+            self._make_key(table, column, waits=waits or self._waits_for_key(arrival.model, table))
         if self._is_numbered(field) and fills.inserted:
             self._emit_identity(arrival.model, field)
         elif fills.inserted != fills.lasting:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from segue.core.change import Act, Retired
+from segue.core.change import Act, Kind, Retired
+from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.acts.twin import label
@@ -40,7 +41,7 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
         A unique index keeps its promise to old code; on the way back that becomes the key again, without a scan.
         """
         name, spare, quote = self._key_of(table, column), self._key_index(table, column), self.quote_name
-        self._emit_key_index(table, column)
+        self._emit_key_index(table, column, retire.drop_index_beside_key(table, spare, quote))
         self._emit(
             f"primary key {table}.{column}",
             f"drop primary key {name} of {table}",
@@ -71,7 +72,7 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
     def _key_index(self, table: str, column: str) -> str:
         return label("segue_key_", f"{self._catalog.relation_name(table)}_{column}")
 
-    def _emit_key_index(self, table: str, column: str) -> None:
+    def _emit_key_index(self, table: str, column: str, undo: Act | None = None) -> None:
         """Build the unique index that a primary key is made of, or that stands in for one."""
         index, quote = self._key_index(table, column), self.quote_name
         self._emit(
@@ -82,10 +83,21 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
                 locks=retire.weak(table),
                 transactional=False,
             ),
-            (replace(self._drop_index(table, index), background=True),),
+            (undo or replace(self._drop_index(table, index), background=True),),
             probe=self._index_probe(index),
             clean=(self.sql_delete_index_concurrently % {"name": quote(index)},),
         )
+
+    def _waits_for_key(self, model: Any, table: str) -> bool:
+        """Whether old code has another primary key until finalize; raises StepFailed when that is to stay."""
+        columns = self._catalog.primary_key(table) if self._key_there(table) else ()
+        going = [r for c in columns for r in self._cemetery.find(Kind.COLUMN, table, c) if not r.place]
+        if not going and model._meta.pk.column in columns:
+            raise StepFailed(
+                f"{table} has a primary key already: {', '.join(columns)}.",
+                next_command="remove that field, or alter it to be no primary key, in an operation before this one",
+            )
+        return bool(going)
 
     def _make_key(self, table: str, column: str, *, waits: bool) -> None:
         """Make the column the primary key, from its index: now, or at finalize while the table has another.
