@@ -270,3 +270,22 @@ def test_a_failing_migration_leaves_no_trace_of_being_watched(songs: Shop) -> No
         assert cursor.execute("SELECT name FROM sqlite_temp_master").fetchall() == []
         assert cursor.execute("PRAGMA recursive_triggers").fetchall() == [(0,)]
     assert songs.rows("SELECT * FROM sqlite_master") == before
+
+
+def test_code_that_cannot_bear_what_new_code_wrote_runs_without_it(songs: Shop) -> None:
+    songs.migration(
+        migrations.AddField("genre", "note", models.TextField(default="")),
+        migrations.RunPython(seed, noop),
+    )
+    songs.apply()
+    songs.write("UPDATE shop_genre SET note = 'loud' WHERE id = 1", "UPDATE shop_song SET genre_id = 2 WHERE id = 2")
+    noted = "SELECT id, name, note FROM shop_genre ORDER BY id"
+    new, genres = songs.rows(SONGS), songs.rows(noted)
+    songs.rollback()
+    songs.write("INSERT INTO shop_song (title) VALUES ('by old code')")
+
+    songs.apply()
+
+    assert songs.rows(noted) == genres == [(1, "rock", "loud"), (2, "pop", "")]
+    assert songs.rows(SONGS) == [*new, (4, "by old code", None, 1)]
+    assert songs.quarantined() == []

@@ -282,8 +282,9 @@ class ArchivingEditor(FittingEditor):
         table, key = _table(model), self._key(model)
         known = {name.lower() for name in self._shape.columns(model)}
         for column in self._archives.columns(table):
-            if column.lower() not in known and key and self._archives.has_rows(table):
-                place = self._archives.bury_column(table, column, key, keyed=True)
+            if column.lower() not in known and self._archives.has_rows(table):
+                rest = key or tuple(c for c in self._archives.columns(table) if c != column)
+                place = self._archives.bury_column(table, column, rest, keyed=bool(key))
                 retired = Retired(kind=Kind.COLUMN, table=table, name=column, definition="", place=place)
                 self._done(Act(retires=(retired,)))
 

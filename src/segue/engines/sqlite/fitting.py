@@ -59,12 +59,18 @@ class FittingEditor(DatabaseSchemaEditor):
         self._migration = migration
         self._backwards = backwards
         self._cemetery = cemetery
-        self._done = done
+        self._heard = done
+        self._noted = 0
         self._copy: _Copy | None = None
         self._kept: dict[tuple[str, str], Retired] = {}
         # What came back and may point at rows that are gone: table and column.
         self._forgiven: set[tuple[str, str]] = set()
         self._orphans_before: set[Orphan] = set()
+
+    def _done(self, act: Act) -> None:
+        """Say what was archived or revived."""
+        self._noted += 1
+        self._heard(act)
 
     # The transaction
 

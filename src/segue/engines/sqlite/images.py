@@ -15,7 +15,8 @@ from segue.engines.sqlite import memory, orphans
 from segue.engines.sqlite.archive import Archives, alike, same
 from segue.engines.sqlite.watch import WAS_THERE, Watched
 
-# An archive's columns are the key, whether the row was and is there, and each column as it was and as it is now.
+# An archive's columns are the key, whether the row was and is there, and each column as it was and as it is now. A
+# row that was set aside neither is nor is not there.
 IS_THERE = "segue_is_there"
 WAS, NOW = "segue_was ", "segue_now "
 # What a column is called in an archive.
@@ -82,12 +83,11 @@ class Overlay:
         unchanged = " AND ".join(same(f"a.{self._quote(NOW + c)}", f"t.{self._quote(c)}") for c in self._columns)
         of_row = f"({', '.join(self._key)}) IN (SELECT {', '.join(f'+a.{k}' for k in self._key)}"
         self.archives.execute(
-            f"UPDATE {place} SET {IS_THERE} = 0 WHERE {of_row} {self._rows} WHERE a.{WAS_THERE} AND a.{IS_THERE} "
+            f"UPDATE {place} SET {IS_THERE} = NULL WHERE {of_row} {self._rows} WHERE a.{WAS_THERE} AND a.{IS_THERE} "
             f"AND {unchanged})"
         )
         self.archives.execute(
-            f"DELETE FROM {self._quote(self.watched.table)} WHERE {of_row} FROM {place} a "
-            f"WHERE a.{WAS_THERE} AND NOT a.{IS_THERE})"
+            f"DELETE FROM {self._quote(self.watched.table)} WHERE {of_row} FROM {place} a WHERE a.{IS_THERE} IS NULL)"
         )
 
     @property
@@ -140,7 +140,7 @@ class Overlay:
     def _insert(self) -> list[dict[str, Any]]:
         """Put back the rows that the other code had deleted, in place of those that this code has made of them."""
         columns, table = self._columns, self._quote(self.watched.table)
-        absent = f"a.{WAS_THERE} AND NOT a.{IS_THERE} AND NOT ifnull(l.{WAS_THERE}, 0)"
+        absent = f"(a.{IS_THERE} IS NULL OR (a.{WAS_THERE} AND NOT a.{IS_THERE} AND NOT ifnull(l.{WAS_THERE}, 0)))"
         was = ", ".join(f"+a.{self._quote(WAS + c)}" for c in columns)
         wanted = [
             dict(zip(columns, row, strict=True))
@@ -175,39 +175,64 @@ class Overlay:
     def _doubles(self, wanted: list[dict[str, Any]]) -> list[tuple[list[Any], list[Any]]]:
         """Return the keys of rows that this code has made again under another number, each with the one they had.
 
-        They are alike in everything but the key, and the dates and times at which they were made.
+        They are alike in everything but the key, and the dates and times at which they were made; or in what is
+        unique.
         """
-        info = self.archives.rows(f"PRAGMA table_info({self._quote(self.watched.table)})")
-        times = {name for _, name, declared, *_ in info if declared in ("datetime", "date", "time")}
-        key, rest = self.watched.key, [c for c in self._columns if c not in {*self.watched.key, *times}]
-        names = ", ".join(f"+t.{self._quote(c)}" for c in (*key, *rest))
+        key = self.watched.key
         known = f"SELECT 1 FROM {self._quote(self.place)} a WHERE {alike('a', self._key, 't', self._key)}"
-        made = self.archives.rows(
-            f"SELECT {names} FROM temp.{self.watched.log} l JOIN {self._quote(self.watched.table)} t "
-            f"ON {alike('t', self._key, 'l', self.watched.keys)} "
-            f"WHERE NOT l.{WAS_THERE} AND NOT EXISTS ({known}) ORDER BY {names}"
-        )
-        by_rest: dict[tuple[Any, ...], list[list[Any]]] = defaultdict(list)
-        for row in made:
-            by_rest[row[len(key) :]].append([*row[: len(key)]])
-        return [
-            (again.pop(0), [image[c] for c in key])
-            for image in sorted(wanted, key=lambda image: [str(image[c]) for c in key])
-            if (again := by_rest.get(tuple(image[c] for c in rest)))
+        columns = self._columns
+        made = [
+            dict(zip(columns, row, strict=True))
+            for row in self.archives.rows(
+                f"SELECT {', '.join(f'+t.{self._quote(c)}' for c in columns)} "
+                f"FROM temp.{self.watched.log} l JOIN {self._quote(self.watched.table)} t "
+                f"ON {alike('t', self._key, 'l', self.watched.keys)} "
+                f"WHERE NOT l.{WAS_THERE} AND NOT EXISTS ({known}) ORDER BY {', '.join(f't.{k}' for k in self._key)}"
+            )
         ]
+        pairs = []
+        for by in self._recognised_by():
+            for one, other in _paired(made, wanted, by):
+                made.remove(one)
+                wanted = [row for row in wanted if row is not other]
+                pairs.append(([one[c] for c in key], [other[c] for c in key]))
+        return pairs
+
+    def _recognised_by(self) -> list[list[str]]:
+        """Return the groups of columns by which a row is known to be another made again, the surest first."""
+        table = self._quote(self.watched.table)
+        info = self.archives.rows(f"PRAGMA table_info({table})")
+        times = {name for _, name, declared, *_ in info if declared in ("datetime", "date", "time")}
+        groups = [[c for c in self._columns if c not in {*self.watched.key, *times}]]
+        for _, name, is_unique, _, is_partial in self.archives.rows(f"PRAGMA index_list({table})"):
+            if is_unique and not is_partial:
+                columns = [row[2] for row in self.archives.rows(f"PRAGMA index_info({self._quote(name)})")]
+                groups.append([c for c in columns if c is not None and c not in self.watched.key])
+        return [columns for columns in groups if columns]
 
 
 def bring_back(archives: Archives, place: str, table: str, columns: Sequence[str], values: Sequence[Any]) -> bool:
     """Put a row back that the way back has deleted, by what another row refers to; whether there is one."""
     quote = archives.quote
-    stored = [c.removeprefix(WAS) for c in archives.columns(place) if c.startswith(WAS)]
-    if set(stored) != set(archives.columns(table)):
+    archived = [c.removeprefix(WAS) for c in archives.columns(place) if c.startswith(WAS)]
+    stored = [c for c in archives.columns(table) if c in archived]
+    if set(columns) - set(stored):
         return False
     is_it = " AND ".join([WAS_THERE, f"NOT {IS_THERE}", *(f"{quote(WAS + c)} = %s" for c in columns)])
     was = ", ".join(quote(WAS + c) for c in stored)
     rows = f"SELECT {was} FROM {quote(place)} WHERE {is_it}"
     if not archives.execute(f"INSERT OR IGNORE INTO {quote(table)} ({archives.names(stored)}) {rows}", values):
         return False
-    now = ", ".join(f"{quote(NOW + c)} = {quote(WAS + c)}" for c in stored)
+    now = ", ".join(f"{quote(NOW + c)} = {quote(WAS + c)}" for c in archived)
     archives.execute(f"UPDATE {quote(place)} SET {IS_THERE} = 1, {now} WHERE {is_it}", values)
     return True
+
+
+def _paired(
+    made: list[dict[str, Any]], wanted: list[dict[str, Any]], by: list[str]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the rows that have the same values in some columns, none of them twice."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in made:
+        found[tuple(row[c] for c in by)].append(row)
+    return [(again.pop(0), row) for row in wanted if (again := found.get(tuple(row[c] for c in by)))]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor
 from django.db.migrations.exceptions import IrreversibleError
 
@@ -50,7 +50,7 @@ class OwnCodeEditor(ArchivingEditor):
         with watch.watching():
             if self._backwards:
                 self._run(watch, back)
-            elif f"{_BACK}:{watch.digest()}" not in [r.definition for r in known]:
+            elif not self._is_done(watch, known):
                 self._run_beside(watch, forth, known)
             self._lay(watch, known)
             digest = watch.digest() if self._backwards and back is None else ""
@@ -73,6 +73,11 @@ class OwnCodeEditor(ArchivingEditor):
             with self.connection.execute_wrapper(self._looking_at(watch)):
                 code()
 
+    def _is_done(self, watch: Watch, known: list[Retired]) -> bool:
+        """Whether nobody has written anything since the way back, which had left everything to the images."""
+        marks = [r.definition for r in known if not r.place]
+        return bool(marks) and f"{_BACK}:{watch.digest()}" in marks
+
     def _run_beside(self, watch: Watch, code: Callable[[], None], known: list[Retired]) -> None:
         """Run code that has run before, among the rows that it and new code had made.
 
@@ -81,12 +86,16 @@ class OwnCodeEditor(ArchivingEditor):
         archived = [(w, r.place) for r in known if r.place and (w := watch.seen(r.table)) is not None]
         if not archived:
             return self._run(watch, code)
+        noted = self._noted
         try:
-            with transaction.atomic(using=self.connection.alias):
+            with watch.attempt(), transaction.atomic(using=self.connection.alias):
                 return self._run(watch, code)
-        except DatabaseError:
-            for watched, place in archived:
-                Overlay(archives=self._archives, watched=watched, place=place).set_aside()
+        except Exception:
+            # Whatever it raised, it may be these rows; but what was journaled of it cannot be taken back here.
+            if self._noted != noted:
+                raise
+        for watched, place in archived:
+            Overlay(archives=self._archives, watched=watched, place=place).set_aside()
         return self._run(watch, code)
 
     def _lay(self, watch: Watch, known: list[Retired]) -> None:

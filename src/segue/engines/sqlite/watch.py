@@ -120,6 +120,16 @@ class Watch:
         """Return the tables of which some row was touched."""
         return [w for w in self._watched.values() if self._archives.has_rows(w.log)]
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Watch again, after a failure, what was watched before the block: the database itself was rolled back."""
+        before = dict(self._watched)
+        try:
+            yield
+        except BaseException:
+            self._watched = before
+            raise
+
     def digest(self) -> str:
         """Return what changes with any value of any table that is watched."""
         found = sha256()
