@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
@@ -15,6 +16,7 @@ django.setup()
 
 from segue.engines.postgresql import PostgreSQL, canary  # noqa: E402
 from segue.engines.postgresql.server import Server  # noqa: E402
+from segue.stages import finalize  # noqa: E402
 from tests.project import Project  # noqa: E402
 
 
@@ -23,6 +25,8 @@ def unwatched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Leave the canary's processes out but where a test is about them: they change nothing and take half a second."""
     if "watched" not in request.keywords:
         monkeypatch.setattr(PostgreSQL, "canary", lambda engine, _: canary.watching(engine.connect, ()))
+        # Whoever is connected in these tests stays connected: one look shows the same as two seconds of looking.
+        monkeypatch.setattr(finalize, "WATCHED", timedelta(0))
 
 
 @pytest.fixture(scope="session")

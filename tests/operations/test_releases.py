@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 
+import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import migrations, models
+from django.db import connection, migrations, models
+from psycopg.conninfo import make_conninfo
 
 from segue.core.errors import OldCodeConnected, UsageError
 from segue.core.run import State
@@ -69,6 +72,47 @@ def test_finalize_refuses_while_a_connection_carries_another_tag(project: Projec
         str(caught.value).splitlines()[1],
         r'  pid \d+ "gunicorn segue:00000000" since \d{4}-\d\d-\d\d [\d:.+]+: old code',
     )
+
+
+@pytest.mark.watched
+def test_finalize_notices_old_code_that_connects_for_each_request(project: Project) -> None:
+    open_shop(project)
+    project.migration(ISBN)
+    project.apply()
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.3):
+            with project.connect("gunicorn segue:00000000"):
+                stop.wait(0.1)
+
+    application = threading.Thread(target=work)
+    application.start()
+    try:
+        with pytest.raises(OldCodeConnected, match=r'"gunicorn segue:00000000" since .*: old code'):
+            project.finalize(old_code_gone=False)
+    finally:
+        stop.set()
+        application.join()
+
+
+def test_finalize_notices_old_code_that_connects_as_another_role(project: Project) -> None:
+    open_shop(project)
+    project.migration(ISBN)
+    project.apply()
+    project.sql("CREATE ROLE web LOGIN SUPERUSER")
+
+    with (
+        psycopg.connect(_as_role(project, "web"), application_name="gunicorn segue:00000000"),
+        pytest.raises(OldCodeConnected, match=r'"gunicorn segue:00000000" since .*: old code'),
+    ):
+        project.finalize(old_code_gone=False)
+
+    project.sql("DROP ROLE web")
+
+
+def _as_role(project: Project, role: str) -> str:
+    return make_conninfo(project.server.url(str(connection.settings_dict["NAME"])), user=role)
 
 
 def test_finalize_passes_beside_connections_of_the_new_code(project: Project) -> None:

@@ -96,17 +96,22 @@ def _holders(connection: BaseDatabaseWrapper, modes_of: Sequence[tuple[str, Sequ
 
 
 def connected(connection: BaseDatabaseWrapper) -> tuple[Connected, ...]:
-    """Return the client sessions of the application's role on this database, Segue's own left out."""
+    """Return the client sessions on this database of this role, or with a release tag; Segue's own left out.
+
+    The role that migrates need not be the one that the application has. Another role's session without a tag is
+    somebody's monitoring, or backup.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             """
             SELECT pid, coalesce(application_name, ''), usename::text, coalesce(backend_start::text, '')
             FROM pg_stat_activity
-            WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
-              AND coalesce(backend_type, 'client backend') = 'client backend'
+            WHERE datname = current_database() AND (usename = current_user OR application_name ~ %s)
+              AND pid <> pg_backend_pid() AND coalesce(backend_type, 'client backend') = 'client backend'
             ORDER BY backend_start
-            """
+            """,
+            [_TAG.pattern],
         )
         rows = cursor.fetchall()
     return tuple(
