@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all test-versions lint format bench clean
 
 demo: $(VENV)/demo.installed
 	@$(BIN)/segue demo $(ARGS)
@@ -16,6 +16,10 @@ test: $(VENV)/test.installed
 test-all: $(VENV)/test.installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS)
 	cd backend && ../$(BIN)/python manage.py test --verbosity 1
+	$(MAKE) test-versions ARGS=
+
+test-versions: $(VENV)/versions.installed
+	$(BIN)/tox run $(ARGS)
 
 lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
@@ -36,4 +40,4 @@ $(VENV)/%.installed: pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .tox build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
 
@@ -46,6 +48,18 @@ def test_a_dropped_database_is_gone_although_it_was_in_use() -> None:
 def test_a_server_that_cannot_start_shows_the_end_of_its_log() -> None:
     with pytest.raises(ServerError, match='unrecognized configuration parameter "shared_bufers"'):
         Server.temporary(settings={"shared_bufers": "64MB"})
+
+
+def test_a_folder_without_postgresql_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SEGUE_POSTGRESQL_BIN", str(tmp_path))
+
+    with pytest.raises(ServerError) as caught:
+        Server.temporary()
+
+    assert str(caught.value) == (
+        f"SEGUE_POSTGRESQL_BIN is {tmp_path}, and there is no initdb in that folder.\n"
+        "Next: unset SEGUE_POSTGRESQL_BIN, or name the folder of PostgreSQL's programs"
+    )
 
 
 def test_a_stopped_server_has_no_process_id() -> None:

@@ -140,6 +140,17 @@ class Catalog:
             )[0][0]
         )
 
+    def is_watched(self, table: str, column: str) -> bool:
+        """Whether a trigger fires for updates that name this column, and not for those that only change it."""
+        return bool(
+            self._rows(
+                "SELECT EXISTS (SELECT FROM pg_trigger t JOIN pg_attribute a ON a.attrelid = t.tgrelid "
+                "AND a.attnum = ANY (t.tgattr) "
+                "WHERE t.tgrelid = to_regclass(%s)::oid AND a.attname = %s)",
+                [self._quote(table), column],
+            )[0][0]
+        )
+
     def column(self, table: str, column: str) -> Column | None:
         """Return the facts of one column, None where there is none."""
         rows = self._rows(

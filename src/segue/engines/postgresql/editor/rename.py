@@ -155,7 +155,7 @@ class RenameVerbs(RetypeVerbs):
             self._rename_new_column(table, column, to)
         elif self._view_of(table):
             self._rename_by_alias(table, column, to, app=False)
-        elif self._is_huge(table) and not self._catalog.column(table, to):
+        elif self._needs_one_column(table, column) and not self._catalog.column(table, to):
             self._rename_by_alias(table, column, to, app=True)
         else:
             self._rename_by_twin(table, column, to, old_field)
@@ -210,7 +210,7 @@ class RenameVerbs(RetypeVerbs):
         alias = Alias(table=table, column=to, place=column, twin=name)
         opening, closing = self._app_alias((replace(alias, place=name),) if taken else ())
         alter = f"ALTER TABLE {quote(table)}"
-        made = [f"{alter} ADD COLUMN {quote(name)} {type_}{self._collation(old_field)}"]
+        made = [f"{alter} ADD COLUMN {quote(name)} {type_}{self._collation(old_field)}", twins.settings(twin, quote)]
         if default:
             made.append(f"{alter} ALTER COLUMN {quote(name)} SET DEFAULT {default}")
         self._emit(
@@ -290,8 +290,9 @@ class RenameVerbs(RetypeVerbs):
         made = Twin(table=table, old=column, new=to, forth=plain, back=plain)
         return self._catalog.has_trigger(table, made.trigger)
 
-    def _is_huge(self, table: str) -> bool:
-        return self._catalog.rows_estimated(table) >= self.alias_from
+    def _needs_one_column(self, table: str, column: str) -> bool:
+        """Whether a twin would cost too much, or be passed over by a trigger that is UPDATE OF the column."""
+        return self._catalog.rows_estimated(table) >= self.alias_from or self._catalog.is_watched(table, column)
 
     def _collation(self, field: Any) -> str:
         collation = field.db_parameters(connection=self.connection).get("collation")

@@ -334,7 +334,10 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             revived = None
         made: tuple[str, ...]
         if revived is None:
-            made = (f"{alter} ADD COLUMN {quote(twin.new)} {change.new_type}{change.collation}",)
+            made = (
+                f"{alter} ADD COLUMN {quote(twin.new)} {change.new_type}{change.collation}",
+                twins.settings(twin, quote),
+            )
         elif revived.place == twin.new:
             made = ()
         else:
