@@ -86,6 +86,13 @@ def test_a_primary_key_becomes_a_bigint_with_every_key_that_refers_to_it(project
     project.stock(last)
     assert project.differences() == []
     assert project.sql("SELECT count(*) FROM shop_book JOIN shop_author ON shop_author.id = author_id") == [(501,)]
+    project.sql("INSERT INTO shop_author (name) VALUES ('after finalize')")
+    project.sql("INSERT INTO shop_book (author_id, pages) SELECT max(id), 1 FROM shop_author")
+    project.apply("0001_step")
+    project.sql("INSERT INTO shop_author (name) VALUES ('of old code')")
+    project.finalize()
+    project.sql("INSERT INTO shop_author (name) VALUES ('of old code alone')")
+    assert project.sql("SELECT count(*), count(DISTINCT id) FROM shop_author") == [(55, 55)]
 
 
 def test_a_key_beyond_the_old_type_is_kept_within_its_range_on_the_way_back(project: Project) -> None:

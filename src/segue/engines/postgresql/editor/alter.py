@@ -17,6 +17,7 @@ from segue.core.change import Act, Kind, Retired
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import nulls, retire
 from segue.engines.postgresql.catalog import ForeignKey
+from segue.engines.postgresql.editor import families
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.hearing import Alteration
 from segue.engines.postgresql.editor.rename import RenameVerbs
@@ -43,14 +44,19 @@ class AlterVerbs(RenameVerbs):
         if not self._field_should_be_altered(old_field, new_field):
             return None
         altered = self._hear(model, old_field, new_field, strict)
-        if self._changes_the_key_itself(altered):
+        if self._has_no_online_form(altered):
             return self._as_stock(model, "alter_field", old_field, new_field, strict)
         return self._carry_over(altered, old_field.column)
 
-    def _changes_the_key_itself(self, altered: Alteration) -> bool:
-        """Another primary key, or one that begins or ceases to number itself: as stock has it."""
-        old, new = (f.get_internal_type() in _AUTO for f in (altered.old_field, altered.new_field))
-        return altered.primary_key_gone or altered.primary_key_made or old != new
+    def _has_no_online_form(self, altered: Alteration) -> bool:
+        """Whether others refer to a primary key that goes, or a key or numbers are to come out of what is none."""
+        types = [f.db_parameters(connection=self.connection)["type"] for f in (altered.old_field, altered.new_field)]
+        change = families.change(*types)
+        if altered.primary_key_gone and self._is_referred_to(altered.model._meta.db_table):
+            return True
+        if altered.primary_key and change is not families.Change.SAME:
+            return True
+        return _is_auto(altered.old_field) != _is_auto(altered.new_field) and change is families.Change.OTHER
 
     def _carry_over(self, altered: Alteration, column: str) -> None:
         """Emit the steps of one alteration."""
@@ -58,6 +64,8 @@ class AlterVerbs(RenameVerbs):
         kept = self._keys_kept(altered)
         for name in altered.uniques_gone + altered.checks_gone:
             self._drop_constraint(table, name, self._catalog.constraint(table, name))
+        if altered.primary_key_gone and self._key_there(table):
+            self._drop_key_at_finalize(table)
         becomes_not_null = altered.nullability and not altered.new_field.null
         if becomes_not_null:
             self._forbid_null(altered, column)
@@ -74,9 +82,21 @@ class AlterVerbs(RenameVerbs):
         if altered.db_default:
             self._alter_db_default(altered, now)
         self._comment(altered, now)
+        self._number_anew(altered, now)
         self._add_what_is_new(altered, now, late)
         for name, statement in kept:
             self._rename_key(name, statement)
+
+    def _number_anew(self, altered: Alteration, column: str) -> None:
+        """Another primary key, and a column that begins or ceases to number its rows."""
+        table, (old, new) = altered.model._meta.db_table, map(_is_auto, (altered.old_field, altered.new_field))
+        if new and not old:
+            self._number(table, column, altered.new_field)
+        if old and not new:
+            self._number_no_more(table, column)
+        if altered.primary_key:
+            self._emit_key_index(table, column)
+            self._make_key(table, column, waits=self._waits_for_key(altered.model, table), name=altered.primary_key)
 
     def _now(self, table: str, column: str) -> str:
         """What the database calls a column of new code's at this point of the release."""
@@ -209,6 +229,8 @@ class AlterVerbs(RenameVerbs):
     def _allow_null(self, altered: Alteration, column: str) -> None:
         """Allow NULL; what once stood in for it, and still does, becomes NULL again."""
         table = altered.model._meta.db_table
+        if (table, self._key_of(table, column)) in self._leaving:
+            self._give_up_key(table, column)
         alter = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(column)}"
         tighten = retire.tighten_where_possible(table, column, self.quote_name)
         self._emit(
@@ -344,3 +366,7 @@ class AlterVerbs(RenameVerbs):
         late: dict[str, Any] = {"phase": Phase.CONTRACT, "naming": True}
         self._emit(f"build {table}.{name}", f"build {name} of {table}", first, CONTRACT, **late, **probe)
         self._emit(f"constraint {table}.{name}", f"make {name} a constraint of {table}", then, CONTRACT, **late)
+
+
+def _is_auto(field: Any) -> bool:
+    return field.get_internal_type() in _AUTO

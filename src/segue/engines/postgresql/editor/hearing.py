@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.ddl_references import Statement
+from django.db.backends.utils import strip_quotes
 
 from segue.engines.postgresql.editor.aliasing import Aliasing
 
@@ -18,7 +19,10 @@ _HEARD = "/* heard by segue */"
 
 @dataclass
 class Alteration:
-    """One alteration of a field, as stock would carry it out: names of what goes, statements of what comes."""
+    """One alteration of a field, as stock would carry it out: names of what goes, statements of what comes.
+
+    `primary_key` is the name of the table's new primary key, "" where the field does not become that.
+    """
 
     model: Any
     old_field: Any
@@ -31,7 +35,7 @@ class Alteration:
     nullability: bool = False
     db_default: bool = False
     primary_key_gone: bool = False
-    primary_key_made: bool = False
+    primary_key: str = ""
     uniques: list[Any] = field(default_factory=list)
     indexes: list[Any] = field(default_factory=list)
     foreign_keys: list[Any] = field(default_factory=list)
@@ -144,9 +148,10 @@ class Hearing(Aliasing):
             self._heard.primary_key_gone = True
 
     def _create_primary_key_sql(self, model: Any, field: Any) -> Any:
+        statement = self._stock._create_primary_key_sql(model, field)
         if self._heard is None:
-            return self._stock._create_primary_key_sql(model, field)
-        self._heard.primary_key_made = True
+            return statement
+        self._heard.primary_key = strip_quotes(str(statement.parts["name"]))
         return _HEARD
 
     def _create_unique_sql(self, model: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:

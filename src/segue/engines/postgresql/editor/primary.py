@@ -23,10 +23,12 @@ from segue.engines.postgresql.editor.shape import Shapes
 
 
 class PrimaryKeys(ConstraintVerbs, Shapes):
-    """What add_field and remove_field do about primary keys."""
+    """What add_field, remove_field and alter_field do about primary keys."""
 
     # Constraints that earlier steps have dropped, although a plan still finds them in the catalog.
     _freed: frozenset[str] = frozenset()
+    # Primary keys that go at finalize: table and name.
+    _leaving: frozenset[tuple[str, str]] = frozenset()
 
     def _key_of(self, table: str, column: str) -> str:
         """The name of the primary key that is this column alone, "" where there is none."""
@@ -53,6 +55,36 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
             note="old code cannot GROUP BY it from now on",
         )
         self._freed |= {name}
+
+    def _give_up_key(self, table: str, column: str) -> None:
+        """Drop the primary key of a column that stays and may be empty; until finalize it is unique for old code."""
+        self._drop_key_now(table, column)
+        index = self._key_index(table, column)
+        self._emit(
+            f"drop index {index}",
+            f"drop the index that stood in for the primary key of {table}",
+            self._drop_index(table, index),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=keys_of(table, column),
+        )
+
+    def _drop_key_at_finalize(self, table: str) -> None:
+        """Let old code keep the primary key of a column that is to be none, and keeps a value in every row."""
+        name = self._key_there(table)
+        drop = f"ALTER TABLE {self.quote_name(table)} DROP CONSTRAINT IF EXISTS {self.quote_name(name)}"
+        self._emit(
+            f"drop primary key {table}",
+            f"drop primary key {name} of {table}",
+            Act(
+                statements=(drop,),
+                locks=retire.exclusive(table),
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=((Kind.TABLE.value, table, table),),
+        )
+        self._leaving |= {(table, name)}
 
     def _key_burial(self, retired: Retired) -> Iterator[dict[str, Any]]:
         """Yield what finalize does to the primary key that old code had until then."""
@@ -91,6 +123,8 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
     def _waits_for_key(self, model: Any, table: str) -> bool:
         """Whether old code has another primary key until finalize; raises StepFailed when that is to stay."""
         columns = self._catalog.primary_key(table) if self._key_there(table) else ()
+        if (table, self._key_there(table)) in self._leaving:
+            return True
         going = [r for c in columns for r in self._cemetery.find(Kind.COLUMN, table, c) if not r.place]
         if not going and model._meta.pk.column in columns:
             raise StepFailed(
@@ -99,13 +133,14 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
             )
         return bool(going)
 
-    def _make_key(self, table: str, column: str, *, waits: bool) -> None:
+    def _make_key(self, table: str, column: str, *, waits: bool, name: str = "") -> None:
         """Make the column the primary key, from its index: now, or at finalize while the table has another.
 
-        It must be not null by then.
+        It must be not null by then. Without a `name` the key gets the one that PostgreSQL gives.
         """
         quote, index = self.quote_name, self._key_index(table, column)
-        name = implicit_name(self._catalog, table, column, "pkey", freed=self._freed | {self._key_there(table)})
+        freed = self._freed | {self._key_there(table)}
+        name = name or implicit_name(self._catalog, table, column, "pkey", freed=freed)
         add = f"ADD CONSTRAINT {quote(name)} PRIMARY KEY USING INDEX {quote(index)}"
         forward = Act(statements=(f"ALTER TABLE {quote(table)} {add}",), locks=retire.exclusive(table))
         slug, title = f"primary key {table}.{column}", f"make {column} the primary key of {table}"
@@ -116,6 +151,11 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
         else:
             drop = f"ALTER TABLE {quote(table)} DROP CONSTRAINT IF EXISTS {quote(name)}"
             self._emit(slug, title, forward, (Act(statements=(drop,), locks=retire.exclusive(table)),))
+
+    def _is_referred_to(self, table: str) -> bool:
+        """Whether a foreign key depends on the table's primary key."""
+        columns = self._catalog.primary_key(table)
+        return any(k.to_table == table and k.to_columns == columns for k in self._catalog.foreign_keys(table))
 
     def _key_there(self, table: str) -> str:
         """The primary key that the table has now and at finalize no longer, "" for none."""
@@ -150,6 +190,47 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
                 ),
                 locks=retire.exclusive(table),
             ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=keys_of(table, column),
+        )
+
+    def _number(self, table: str, column: str, field: Any) -> None:
+        """Let a column that code has filled number its rows itself, from the highest on."""
+        quote = self.quote_name
+        alter = f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column)}"
+        own = f"pg_get_serial_sequence({self.quote_value(quote(table))}, {self.quote_value(column)})"
+        highest = f"SELECT setval({own}, max({quote(column)})) FROM {quote(table)} HAVING max({quote(column)}) > 0"
+        self._emit(
+            f"identity {table}.{column}",
+            f"let {table}.{column} number its rows itself",
+            Act(
+                statements=(f"{alter} ADD {field.db_type_suffix(connection=self.connection)}", highest),
+                locks=retire.exclusive(table),
+            ),
+            (Act(statements=(f"{alter} DROP IDENTITY IF EXISTS",), locks=retire.exclusive(table)),),
+        )
+        self._emit(
+            f"highest {table}.{column}",
+            f"number {table}.{column} from the highest on that old code has given",
+            Act(statements=(highest,)),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=keys_of(table, column),
+        )
+
+    def _number_no_more(self, table: str, column: str) -> None:
+        """Old code goes on to insert without a number until finalize."""
+        alter = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(column)}"
+        sequence = self._catalog.own_sequence(table, column)
+        facts = self._catalog.column(table, column)
+        statements: tuple[str, ...] = (f"{alter} DROP IDENTITY IF EXISTS",)
+        if facts and not facts.identity and sequence:
+            statements = (f"{alter} DROP DEFAULT", f"DROP SEQUENCE IF EXISTS {sequence}")
+        self._emit(
+            f"identity {table}.{column}",
+            f"no longer number {table}.{column}",
+            Act(statements=statements, locks=retire.exclusive(table)),
             CONTRACT,
             phase=Phase.CONTRACT,
             unless_retired=keys_of(table, column),

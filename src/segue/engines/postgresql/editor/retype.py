@@ -161,6 +161,10 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         )
         if facts is None:
             return change  # A plan's column that an earlier step of the same plan is to make.
+        is_late = families.change(old_type, params["type"]) is families.Change.NARROWER
+        if is_late and not facts.identity and new_field.db_type_suffix(connection=self.connection):
+            # By the time of the swap the column numbers its rows itself.
+            change = replace(change, facts=replace(facts, identity="BY DEFAULT", default=""))
         rehearsed = self._rehearsed(altered, table, column, label(TWIN, column), change)
         self._require_free(table, column, rehearsed)
         return replace(change, rehearsed=rehearsed)
@@ -559,10 +563,17 @@ class RetypeVerbs(Hearing, ColumnVerbs):
     def _emit_clean_up(self, member: Member, change: Retyping, gone: tuple[str, ...]) -> None:
         """At finalize nothing follows the old column any more, and what hung on it goes."""
         retired, table = self._retired_by_swap(member, change), change.table
+        loosen: tuple[str, ...] = ()
+        if member.not_null:
+            alter = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(member.place)}"
+            loosen = (f"{alter} DROP NOT NULL",)
         self._emit(
             f"part {table}.{change.column}",
             f"part {table}.{change.column} from its old form",
-            Act(statements=twins.detach(member.twin, self.quote_name), locks=retire.exclusive(table)),
+            Act(
+                statements=(*twins.detach(member.twin, self.quote_name), *loosen),
+                locks=retire.exclusive(table),
+            ),
             CONTRACT,
             phase=Phase.CONTRACT,
             while_retired=(retired,),
