@@ -13,7 +13,8 @@ from typing import Any
 from segue.core.change import Act, Backfill
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
-from segue.engines.postgresql.acts.twin import compared, label
+from segue.engines.postgresql.acts.retire import label
+from segue.engines.postgresql.acts.twin import compared
 
 Quote = Callable[[str], str]
 
@@ -70,7 +71,7 @@ def forbid(table: str, column: str, type_: str, default: str, quote: Quote) -> I
         "undo": (),
         "phase": Phase.BACKFILL,
     }
-    drop_check = f"{alter} DROP CONSTRAINT IF EXISTS {quote(retire.shorten(f'{column}_segue_not_null'))}"
+    drop_check = f"{alter} DROP CONSTRAINT IF EXISTS {quote(retire.not_null_check(column))}"
     for number, act in enumerate(retire.tighten(table, column, quote)):
         loosen = (drop_check, f"{alter} ALTER COLUMN {name} DROP NOT NULL")
         undo = (Act(statements=loosen, locks=retire.exclusive(table)),) if number == 0 else ()

@@ -7,6 +7,7 @@ with its foreign keys detached. `bury` gives either another name, so that the ol
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -58,7 +59,7 @@ def attach(key: ForeignKey, quote: Quote) -> tuple[Act, ...]:
 def exchange(key: ForeignKey, quote: Quote) -> tuple[Act, ...]:
     """Replace the foreign key of the open window by the one that stock Django makes, under the same name."""
     alter = f"ALTER TABLE {quote(key.table)}"
-    beside = replace(key, name=shorten(f"segue_{key.name}"), while_open="")
+    beside = replace(key, name=label("segue_", key.name), while_open="")
     return (
         *attach(beside, quote),
         Act(
@@ -99,7 +100,7 @@ def tighten(table: str, name: str, quote: Quote) -> tuple[Act, ...]:
     https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-DESC-SET-DROP-NOT-NULL
     """
     alter = f"ALTER TABLE {quote(table)}"
-    check = quote(shorten(f"{name}_segue_not_null"))
+    check = quote(not_null_check(name))
     return (
         Act(
             statements=(f"{alter} ADD CONSTRAINT {check} CHECK ({quote(name)} IS NOT NULL) NOT VALID",),
@@ -118,7 +119,7 @@ def tighten(table: str, name: str, quote: Quote) -> tuple[Act, ...]:
 
 def untighten(table: str, name: str, quote: Quote) -> Act:
     """Take back what an interrupted `tighten` may have left: its check."""
-    check = quote(shorten(f"{name}_segue_not_null"))
+    check = quote(not_null_check(name))
     return Act(
         statements=(f"ALTER TABLE {quote(table)} DROP CONSTRAINT IF EXISTS {check}",),
         locks=exclusive(table),
@@ -169,10 +170,10 @@ def tighten_where_possible(table: str, name: str, quote: Quote) -> tuple[Act, ..
     Such a row stays, and the column stays nullable: a rollback must not stop half way for it, nor wait for it.
     """
     enforce, prove, settle = (replace(act, background=True) for act in tighten(table, name, quote))
-    alter, check = f"ALTER TABLE {quote(table)}", quote(shorten(f"{name}_segue_not_null"))
+    alter, check = f"ALTER TABLE {quote(table)}", quote(not_null_check(name))
     give_up = f"EXCEPTION WHEN check_violation THEN {alter} DROP CONSTRAINT {check}"
     proved = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = {_literal(quote(table))}::regclass AND conname = "
-    proved += f"{_literal(shorten(f'{name}_segue_not_null'))} AND convalidated)"
+    proved += f"{_literal(not_null_check(name))} AND convalidated)"
     return (
         enforce,
         replace(prove, statements=(_block(f"{prove.statements[0]}; {give_up}"),)),
@@ -211,7 +212,7 @@ def _literal(text: str) -> str:
 
 def bury_column(retired: Retired, grave: str, quote: Quote) -> Act:
     """Rename a retired column out of the way; its values stay."""
-    place, now = shorten(f"{BURIED_COLUMN}{grave}_{retired.name}"), retired.place or retired.name
+    place, now = label(f"{BURIED_COLUMN}{grave}_", retired.name), retired.place or retired.name
     return Act(
         statements=(f"ALTER TABLE {quote(retired.table)} RENAME COLUMN {quote(now)} TO {quote(place)}",),
         locks=exclusive(retired.table),
@@ -282,6 +283,20 @@ def until_settled(statements: tuple[str, ...]) -> str:
         f"DO $segue$ DECLARE n bigint; moved bigint; BEGIN LOOP moved := 0; {counted} "
         "EXIT WHEN moved = 0; END LOOP; END $segue$"
     )
+
+
+def label(prefix: str, name: str, suffix: str = "") -> str:
+    """Return prefix, name and suffix in one identifier; a long name is told apart by a hash in place of its tail."""
+    whole = prefix + name + suffix
+    if len(whole.encode()) <= _MAX_NAME_BYTES:
+        return whole
+    ending = f"_{hashlib.sha256(name.encode()).hexdigest()[:8]}{suffix}"
+    return (prefix + name).encode()[: _MAX_NAME_BYTES - len(ending)].decode(errors="ignore") + ending
+
+
+def not_null_check(column: str) -> str:
+    """Return the name of the check that stands in for NOT NULL while its column is proved."""
+    return label("", column, "_segue_not_null")
 
 
 def shorten(name: str) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segue.engines.postgresql.acts import twin as twins
-from segue.engines.postgresql.acts.twin import TWIN, Twin, label
+from segue.engines.postgresql.acts.retire import label
+from segue.engines.postgresql.acts.twin import TWIN, Twin
 from segue.engines.postgresql.dependents import Attached
 
 Quote = Callable[[str], str]

@@ -12,24 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segue.core.change import Backfill
-from segue.engines.postgresql.acts.retire import shorten
 
 Quote = Callable[[str], str]
 
 TWIN = "segue_twin_"
-_MAX_NAME_BYTES = 63
 # Types without an equality operator are compared as text.
 _INCOMPARABLE = ("json", "xml", "point", "polygon", "box", "circle", "line", "lseg", "path")
 _RANGES = {"smallint": 16, "integer": 32, "bigint": 64}
-
-
-def label(prefix: str, name: str) -> str:
-    """Return prefix and name in one identifier; a long name is told apart by a hash in place of its tail."""
-    whole = prefix + name
-    if len(whole.encode()) <= _MAX_NAME_BYTES:
-        return whole
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return shorten(whole.encode()[: _MAX_NAME_BYTES - 9].decode(errors="ignore") + "_" + digest)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,8 +171,8 @@ class Archivist:
         """What the journal keeps of it: a column comes back under a name that nothing can have taken meanwhile."""
         if retired.kind is Kind.TABLE:
             return replace(retired, archive=key)
-        place = f"{BURIED_COLUMN}{hashlib.sha256(key.encode()).hexdigest()[:12]}_{retired.name}"
-        return replace(retired, place=retire.shorten(place), archive=key)
+        prefix = f"{BURIED_COLUMN}{hashlib.sha256(key.encode()).hexdigest()[:12]}_"
+        return replace(retired, place=retire.label(prefix, retired.name), archive=key)
 
     def _unchanged(self, archived: Manifest | None) -> tuple[str, ...]:
         if archived is None:

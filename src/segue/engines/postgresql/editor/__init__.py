@@ -18,7 +18,7 @@ from django.db.backends.utils import strip_quotes
 from segue.core.change import Act, Kind, Retired
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
-from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.editor.alter import AlterVerbs
 from segue.engines.postgresql.editor.contrib import ContribVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT, STOCK, first_line

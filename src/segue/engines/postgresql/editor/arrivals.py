@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from segue.core.change import Act, Alias, Backfill, Retired, Work
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
-from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.catalog import Column
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.filling import Filling, runs_only_in_python

@@ -18,7 +18,7 @@ from django.db.backends.utils import strip_quotes
 from segue.core.change import Act, Alias, Kind, Retired
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
-from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.editor.arrivals import Arrival, ArrivalVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.shape import NEW_COLUMN

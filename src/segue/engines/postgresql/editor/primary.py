@@ -14,7 +14,7 @@ from segue.core.change import Act, Kind, Retired
 from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
-from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.editor.constraints import ConstraintVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.implicit import implicit_name

@@ -18,7 +18,8 @@ from segue.core.plan import Phase
 from segue.engines.names import logical_column, logical_table
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.acts import twin as twins
-from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin, label
+from segue.engines.postgresql.acts.retire import label
+from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin
 from segue.engines.postgresql.dependents import rehearse
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.keys import keys_of

@@ -19,7 +19,8 @@ from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire, swap
 from segue.engines.postgresql.acts import twin as twins
 from segue.engines.postgresql.acts.swap import Key, Member
-from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin, label
+from segue.engines.postgresql.acts.retire import label
+from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin
 from segue.engines.postgresql.catalog import Column, ForeignKey
 from segue.engines.postgresql.dependents import Attached, Rehearsed, rehearse
 from segue.engines.postgresql.editor import families
@@ -262,7 +263,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         check = label(f"{TWIN}not_null_", change.column) if facts.not_null else ""
         return Member(
             twin=twin,
-            place=retire.shorten(f"segue_retired_{self._grave()}_{change.column}"),
+            place=label(f"segue_retired_{self._grave()}_", change.column),
             attached=change.rehearsed.attached,
             check=check,
             not_null=facts.not_null,

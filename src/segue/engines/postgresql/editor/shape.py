@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import NOT_PROVIDED, Value
 
 from segue.core.change import Kind, Retired
-from segue.engines.postgresql.acts.twin import label
+from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.editor.emission import StepEmitter
 from segue.engines.postgresql.editor.filling import DatabaseDefault, Filling, Function, filling, function_of
 
