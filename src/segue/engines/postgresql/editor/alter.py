@@ -239,17 +239,21 @@ class AlterVerbs(RenameVerbs):
             Act(statements=(f"{alter} DROP NOT NULL",), locks=retire.exclusive(table)),
             tuple(replace(act, background=True) for act in tighten),
         )
-        flag = nulls.flag(column)
+        flag = nulls.flag(altered.new_field.column)
         if self._cemetery.find(Kind.COLUMN, table, flag) and self._catalog.column(table, flag):
-            type_ = self._type_of(table, column, altered.new_field)
-            there, back = nulls.restore(table, column, type_, self.quote_name)
-            self._emit(
-                f"restore NULL {table}.{column}",
-                f"make {table}.{column} NULL again where its stand-in still is",
-                Act(backfill=there),
-                (Act(backfill=back, background=True),),
-                phase=Phase.BACKFILL,
-            )
+            self._restore_null(altered, column)
+
+    def _restore_null(self, altered: Alteration, column: str) -> None:
+        """A column beside the one that holds the stand-ins would get them again: it waits until it is the only one."""
+        table, name = altered.model._meta.db_table, altered.new_field.column
+        type_ = self._type_of(table, column, altered.new_field)
+        there, back = nulls.restore(table, name, type_, self.quote_name)
+        slug, title = f"restore NULL {table}.{name}", f"make {table}.{name} NULL again where its stand-in still is"
+        if column == name:
+            undo = (Act(backfill=back, background=True),)
+            self._emit(slug, title, Act(backfill=there), undo, phase=Phase.BACKFILL)
+        else:
+            self._emit(slug, title, Act(backfill=there), CONTRACT, phase=Phase.CONTRACT, naming=True)
 
     def _type_of(self, table: str, column: str, field: Any) -> str:
         facts = self._catalog.column(table, column)

@@ -18,8 +18,8 @@ from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire, swap
 from segue.engines.postgresql.acts import twin as twins
-from segue.engines.postgresql.acts.swap import Key, Member
 from segue.engines.postgresql.acts.retire import label
+from segue.engines.postgresql.acts.swap import Key, Member
 from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin
 from segue.engines.postgresql.catalog import Column, ForeignKey
 from segue.engines.postgresql.dependents import Attached, Rehearsed, rehearse
@@ -260,7 +260,9 @@ class RetypeVerbs(Hearing, ColumnVerbs):
                 wraps=bits if wraps else 0,
             ),
         )
-        check = label(f"{TWIN}not_null_", change.column) if facts.not_null else ""
+        # NULL that is allowed with the new type comes to the twin too; the old column kept it out until now.
+        tight = facts.not_null and not change.fields[1].null
+        check = label(f"{TWIN}not_null_", change.column) if tight else ""
         return Member(
             twin=twin,
             place=label(f"segue_retired_{self._grave()}_", change.column),
@@ -271,7 +273,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             identity=facts.identity,
             sequence=facts.sequence,
             comment=facts.comment,
-            keeps_not_null=wraps,
+            keeps_not_null=wraps and not change.fields[1].null,
         )
 
     def _keys_of_members(self, members: list[Member]) -> list[Key]:
@@ -490,7 +492,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             for member in members:
                 away, again = self._view_anew(member.twin.table)
                 statements = (away, *statements, again)
-        settled = [act for member in members for act in self._settled_after_swap_back(member)]
+        settled = [act for member, change in retyped for act in self._settled_after_swap_back(member, change)]
         settled += [
             Act(
                 statements=(f"ALTER TABLE {quote(k.table)} VALIDATE CONSTRAINT {quote(k.name)}",),
@@ -532,11 +534,13 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             place=member.place,
         )
 
-    def _settled_after_swap_back(self, member: Member) -> tuple[Act, ...]:
+    def _settled_after_swap_back(self, member: Member, change: Retyping) -> tuple[Act, ...]:
         """What is tightened and listed once old code runs on its own column again."""
         table, column = member.twin.table, member.twin.old
         tight: tuple[Act, ...] = ()
-        if member.not_null and not member.has_primary_key and not member.keeps_not_null:
+        # What allowed NULL when the release began allows it again, and may have got its NULLs back.
+        was_tight = member.not_null and not change.fields[0].null
+        if was_tight and not member.has_primary_key and not member.keeps_not_null:
             tight = tuple(
                 replace(act, background=True) for act in retire.tighten_where_possible(table, column, self.quote_name)
             )
