@@ -66,19 +66,47 @@ class RenameVerbs(RetypeVerbs):
             (Act(statements=(drop, *closing, *again), aliases=before, unaliases=(alias,)),),
             note="until finalize new code works through a view",
         )
+        if view != name:
+            alias = self._move_aside_at_finalize(alias)
+        self._emit_table_rename(alias, (drop, *closing), table)
+
+    def _move_aside_at_finalize(self, alias: Alias) -> Alias:
+        """Old code's other table of the name may want this one's: each then leaves its own before it takes another."""
+        table, aside = alias.place, label("segue_moving_", alias.place)
+        moved = replace(alias, place=aside)
+        self._emit(
+            f"move table {table} aside",
+            f"free the name of table {table}",
+            Act(
+                statements=(f"ALTER TABLE {self.quote_name(table)} RENAME TO {self.quote_name(aside)}",),
+                locks=retire.exclusive(table),
+                unaliases=(alias,),
+                aliases=(moved,),
+                renames=((table, aside),),
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=((Kind.TABLE.value, table, table),),
+        )
+        return moved
+
+    def _emit_table_rename(self, alias: Alias, gone: tuple[str, ...], original: str) -> None:
+        """The table takes the name that new code has for it, when those that were to leave theirs have done so."""
+        table, name = alias.place, alias.table
         rename = f"ALTER TABLE {self.quote_name(table)} RENAME TO {self.quote_name(name)}"
         self._emit(
-            f"rename table {table}",
-            f"rename table {table} to {name}",
+            f"rename table {original}",
+            f"rename table {original} to {name}",
             Act(
-                statements=(drop, rename, *closing),
-                locks=(*retire.exclusive(table), *retire.exclusive(view)),
+                statements=(*gone, rename),
+                locks=retire.exclusive(table, *([alias.view] if alias.view else [])),
                 unaliases=(alias,),
                 renames=((table, name),),
             ),
             CONTRACT,
             phase=Phase.CONTRACT,
-            unless_retired=((Kind.TABLE.value, table, table),),
+            unless_retired=((Kind.TABLE.value, original, original),),
+            naming=table != original,
         )
 
     def _give_up_view(self, table: str) -> None:
@@ -130,20 +158,7 @@ class RenameVerbs(RetypeVerbs):
             Act(statements=(*closing_before, *opening), aliases=(alias,), unaliases=before),
             (Act(statements=(*closing, *reopening), aliases=before, unaliases=(alias,)),),
         )
-        rename = f"ALTER TABLE {self.quote_name(place)} RENAME TO {self.quote_name(name)}"
-        self._emit(
-            f"rename table {place}",
-            f"rename table {place} to {name}",
-            Act(
-                statements=(rename, *closing),
-                locks=retire.exclusive(place),
-                unaliases=(alias,),
-                renames=((place, name),),
-            ),
-            CONTRACT,
-            phase=Phase.CONTRACT,
-            unless_retired=((Kind.TABLE.value, place, place),),
-        )
+        self._emit_table_rename(alias, closing, place)
 
     # Columns
 
