@@ -57,7 +57,7 @@ def rollback_plan(session: Session, release: str | None = None) -> Plan:
 def apply(session: Session, app: str | None = None, name: str | None = None) -> Run | None:
     """Bring the target to the wanted migration as one release; None when it is there already.
 
-    A failure takes the whole release back, not only the migration that failed.
+    A failure takes the whole release back, not only the migration that failed, unless one before it has no way back.
     """
     with _holding(session):
         migrations = _migrations(session, app, name)
@@ -239,6 +239,8 @@ def _take_release_back(session: Session, error: FailedAndUndone | Interrupted) -
     session.migrator.reload()
     runs = session.journal.runs()
     if runs and runs[-1].state is State.OPEN and runs[-1].error and runs[-1].direction is Direction.FORWARD:
+        if rollback_stage.no_way_back(session, runs[-1]):
+            return  # The error's last line says what stays.
         run = rollback_stage.rollback(session, runs[-1])
         # The last line said what stays; nothing does.
         what = error.message.rsplit("\n", 1)[0]

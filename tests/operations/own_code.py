@@ -50,6 +50,11 @@ def fail(apps: Any, schema_editor: Any) -> None:
     raise RuntimeError("the code is ill")
 
 
+def write(apps: Any, schema_editor: Any) -> None:
+    """Write a row and nothing else."""
+    _rows(apps, schema_editor, "Author").create(name="written first")
+
+
 def add_isbn(apps: Any, schema_editor: Any) -> None:
     """Change the schema and nothing else."""
     schema_editor.add_field(_book(apps), isbn(_book(apps)))

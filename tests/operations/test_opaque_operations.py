@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.contrib.postgres import operations as postgres
 from django.db import migrations, models
 from django.test.utils import override_settings
 
-from segue.core.errors import FailedAndUndone, NeedsPerson
+from segue.core.errors import FailedAndUndone, GateNotMet, NeedsPerson
 from segue.core.run import State
 from tests.operations import own_code
 from tests.operations.bookshop import assert_ends_as_stock, column_names, open_shop, plan
@@ -116,22 +117,44 @@ def test_code_that_writes_and_changes_the_schema_is_reversed_through_the_same_do
     assert_ends_as_stock(project)
 
 
-def test_code_that_writes_and_has_no_reverse_is_not_rolled_back(project: Project) -> None:
+@pytest.mark.parametrize("code", [own_code.write_and_add_isbn, own_code.write], ids=["by steps", "whole"])
+def test_code_that_has_no_reverse_is_not_rolled_back_and_the_release_goes_on(project: Project, code: Any) -> None:
     open_shop(project)
-    code = migrations.RunPython(code=own_code.write_and_add_isbn)
-    project.migration(code, IN_STATE)
+    operation = migrations.RunPython(code=code)
+    project.migration(operation, *([IN_STATE] if code is own_code.write_and_add_isbn else []))
     run = project.apply()
 
-    with pytest.raises(FailedAndUndone) as caught:
+    with pytest.raises(GateNotMet) as caught:
         project.rollback()
 
     assert run is not None
     assert str(caught.value) == (
-        f"Rolling back release {run.release} stopped: Operation {code} in shop.0002_step is not reversible\n"
-        "Old and new code both still run.\n"
-        "Next: mend the cause and run segue rollback again: it goes on where it stopped"
+        f"Release {run.release} cannot be rolled back, and nothing was changed:\n"
+        f"  Operation {operation} in shop.0002_step is not reversible\n"
+        "Next: segue finalize, to keep it; or give the operation a reverse and run segue rollback again"
+    )
+    assert "written first" in authors(project)
+    assert [done.state for done in project.finalize()] == [State.FINALIZED]
+
+
+def test_a_failure_after_code_that_has_no_reverse_says_what_stays(project: Project) -> None:
+    open_shop(project)
+    project.migration(migrations.RunPython(code=own_code.write))
+    project.migration(migrations.RunPython(own_code.add_isbn), IN_STATE)
+    own_code.failing.add("add_isbn")
+
+    with pytest.raises(FailedAndUndone) as caught:
+        project.apply()
+    own_code.failing.clear()
+    project.apply()
+
+    assert str(caught.value) == (
+        "shop.0003_step failed and was taken back: add_isbn is ill\n"
+        "What had been applied before it stays so: shop.0002_step.\n"
+        "Next: mend the cause and run the same command again; --traceback shows where it failed"
     )
     assert authors(project) == ["Premchand", "written first"]
+    assert_ends_as_stock(project)
 
 
 def test_code_that_fails_half_way_leaves_nothing_of_the_changes_of_the_schema(project: Project) -> None:

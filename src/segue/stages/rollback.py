@@ -10,11 +10,20 @@ from django.db.migrations.state import ProjectState
 
 from segue.carrier import ReleaseCarrier, finish_in_background, is_undoable, take_back
 from segue.core.change import Cemetery, Irreversible
-from segue.core.errors import FailedAndUndone, Interrupted, LockNotTaken, NeedsPerson, SegueError, StepFailed
+from segue.core.errors import (
+    FailedAndUndone,
+    GateNotMet,
+    Interrupted,
+    LockNotTaken,
+    NeedsPerson,
+    SegueError,
+    StepFailed,
+)
 from segue.core.event import EventKind
 from segue.core.plan import Step
 from segue.core.run import Run, State
 from segue.history import Key, backwards_plan
+from segue.operations import on_database
 from segue.session import Session
 
 
@@ -24,8 +33,8 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     Call it while holding the target, with a forward release that is open, being applied or being rolled
     back. What was done step by step is undone step by step, from the journal alone: the time does not depend on
     rows, nor on how long Django takes to compute its states. What ran whole is unapplied by Django. What only
-    tightens again waits until old code runs. Raises FailedAndUndone or Interrupted when it stopped on the way;
-    calling it again goes on.
+    tightens again waits until old code runs. Raises GateNotMet, before anything is changed, when an operation has
+    no way back, and FailedAndUndone or Interrupted when it stopped on the way; calling it again goes on.
     """
     began = time.monotonic()
     is_new = run.state is not State.ROLLING_BACK
@@ -35,6 +44,7 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     wanted = [key for key in run.migrations if keys is None or key in keys]
     plan = backwards_plan(session.migrator, wanted)
     if is_new:
+        _require_way_back(session, run, keys)
         session.journal.append(run.release, EventKind.ROLLBACK_STARTED, migrations=wanted)
     session.migrator.carrier = ReleaseCarrier(session, run.release, fresh=False, deferring=False)
     old_code_runs = False
@@ -56,6 +66,32 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     kind = EventKind.RELEASE_OPENED if left else EventKind.RELEASE_ROLLED_BACK
     session.journal.append(run.release, kind, blocked=canary.blocked())
     return session.journal.run(run.release)
+
+
+def no_way_back(session: Session, run: Run, keys: Sequence[Key] | None = None) -> list[str]:
+    """Return what in a release, or in those migrations of it, can never be taken back, as sentences."""
+    if not session.engine.online:
+        return []  # There the images of what own code wrote are its way back.
+    cemetery = session.journal.cemetery()
+    found = []
+    for key in run.migrations if keys is None else [key for key in run.migrations if key in keys]:
+        migration = session.migrator.loader.graph.nodes.get(key)
+        steps = dict(run.done).get(key)
+        if migration is None or (steps is not None and _journal_suffices(steps, migration, cemetery)):
+            continue
+        every = (*migration.operations, *(operation for _, operation in on_database(migration.operations)))
+        names = dict.fromkeys(str(operation) for operation in every if not operation.reversible)
+        found += [f"Operation {name} in {migration} is not reversible" for name in names]
+    return found
+
+
+def _require_way_back(session: Session, run: Run, keys: Sequence[Key] | None) -> None:
+    if found := no_way_back(session, run, keys):
+        listed = "\n".join(f"  {line}" for line in found)
+        raise GateNotMet(
+            f"Release {run.release} cannot be rolled back, and nothing was changed:\n{listed}",
+            next_command="segue finalize, to keep it; or give the operation a reverse and run segue rollback again",
+        )
 
 
 def _tell_that_old_code_runs(session: Session, run: Run, seconds: float | None) -> None:
