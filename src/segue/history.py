@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.apps import apps
+from django.contrib.contenttypes.management import RenameContentType, inject_rename_contenttypes_operations
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from django.db.migrations.exceptions import AmbiguityError, NodeNotFoundError
@@ -185,4 +186,29 @@ def backwards_plan(migrator: Migrator, keys: Sequence[Key]) -> MigrationPlan:
                 )
             if node in applied and node not in order:
                 order.append(node)
-    return [(graph.nodes[node], True) for node in order]
+    return [(with_content_types(migrator, graph.nodes[node]), True) for node in order]
+
+
+def with_content_types(migrator: Migrator, migration: Migration) -> Migration:
+    """Let a migration that renames models rename their content types too, as Django does before it migrates; once.
+
+    What a release did is undone by its operations' numbers, so a migration that is read again must have this one too.
+    """
+    known = ("contenttypes", "0001_initial") in migrator.loader.applied_migrations
+    if known and not any(isinstance(operation, RenameContentType) for operation in migration.operations):
+        plan = [(migration, True)]
+        inject_rename_contenttypes_operations(plan=plan, using=migrator.connection.alias)
+    return migration
+
+
+def state_before(migrator: Migrator, migration: Migration) -> ProjectState:
+    """Return the state before a migration as Django has it: with every applied one that its plan has before."""
+    state: ProjectState = migrator._create_project_state()
+    applied = migrator.loader.applied_migrations
+    for each, _ in migrator.migration_plan(migrator.loader.graph.leaf_nodes(), clean_start=True):
+        key = (each.app_label, each.name)
+        if key == (migration.app_label, migration.name):
+            break
+        if key in applied:
+            state = each.mutate_state(state, preserve=False)
+    return state

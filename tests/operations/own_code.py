@@ -55,6 +55,11 @@ def write(apps: Any, schema_editor: Any) -> None:
     _rows(apps, schema_editor, "Author").create(name="written first")
 
 
+def fail_if_told(apps: Any, schema_editor: Any) -> None:
+    """Do nothing, or fail."""
+    _fail_if_told("fail_if_told")
+
+
 def add_isbn(apps: Any, schema_editor: Any) -> None:
     """Change the schema and nothing else."""
     schema_editor.add_field(_book(apps), isbn(_book(apps)))

@@ -22,7 +22,7 @@ from segue.core.errors import (
 from segue.core.event import EventKind
 from segue.core.plan import Step
 from segue.core.run import Run, State
-from segue.history import Key, backwards_plan
+from segue.history import Key, backwards_plan, state_before, with_content_types
 from segue.operations import on_database
 from segue.session import Session
 
@@ -122,8 +122,7 @@ def _start(session: Session, migration: Migration, steps: tuple[Step, ...]) -> P
     """The state before a migration, where a step can only be undone by its operation."""
     if not any(isinstance(step.undo, Irreversible) for step in steps):
         return None
-    state: ProjectState = session.migrator.loader.project_state((migration.app_label, migration.name), at_end=False)
-    return state
+    return state_before(session.migrator, migration)
 
 
 def _journal_suffices(steps: tuple[Step, ...], migration: Migration, cemetery: Cemetery) -> bool:
@@ -151,6 +150,8 @@ def take_back_unfinished(session: Session, run: Run) -> None:
     assert run.work is not None
     loader = session.migrator.loader
     migration = loader.graph.nodes.get(run.work.migration)
+    if migration is not None:
+        migration = with_content_types(session.migrator, migration)
     start = _start(session, migration, run.work.begun) if migration else None
     # Where taking back had begun, what cannot be taken back had been left already.
     leaving = bool(run.work.acts_left)
