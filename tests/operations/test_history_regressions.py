@@ -69,3 +69,23 @@ def test_a_text_field_that_becomes_shorter_and_unique_or_indexed_ends_as_stocks(
     project.stock()
 
     assert project.differences() == []
+
+
+def test_the_indexes_of_a_table_that_was_rolled_back_and_applied_again_are_no_longer_retired(project: Project) -> None:
+    project.live(project.migration(migrations.CreateModel("Other", [("id", models.BigAutoField(primary_key=True))])))
+    model = [("id", models.BigAutoField(primary_key=True)), ("slug", models.SlugField())]
+    project.migration(migrations.CreateModel("Queue", model))
+    project.apply()
+    project.sql("INSERT INTO shop_queue (slug) VALUES ('a')")
+    project.rollback()
+    project.apply()
+    project.finalize()
+    assert project.session().journal.cemetery().all() == ()
+
+    project.migration(migrations.AlterField("queue", "slug", models.SlugField(unique=True)))
+    project.apply()
+    project.finalize()
+    project.stock()
+
+    assert project.differences() == []
+    assert project.sql("SELECT slug FROM shop_queue") == [("a",)]

@@ -86,6 +86,8 @@ class StepEditor(AlterVerbs, ContribVerbs):
         if not isinstance(statement, Statement) or statement.template == self.sql_create_fk:
             return False
         name = strip_quotes(str(statement.parts["name"]))
+        if self._cemetery.find(Kind.INDEX, retired.table, name):
+            return False  # It was retired by itself, as a rollback does, and is revived by itself.
         buried = f'"{retired.place}"."{name}"'
         # In a run the table has its own place again by now; in a plan it still lies where it was buried.
         return self._is_index_of(retired.table, name) or (
@@ -145,8 +147,9 @@ class StepEditor(AlterVerbs, ContribVerbs):
 
     def _came_back_with(self, statement: Statement) -> bool:
         """Whether a revived table has the index, under the name that a later rename in the migration gives it."""
-        table = statement.parts["table"].table
-        return table in self._revived and self._is_index_of(table, strip_quotes(str(statement.parts["name"])))
+        table, name = statement.parts["table"].table, strip_quotes(str(statement.parts["name"]))
+        by_itself = self._cemetery.find(Kind.INDEX, table, name)
+        return table in self._revived and not by_itself and self._is_index_of(table, name)
 
     def _deferred_as_stock(self, statement: Any) -> None:
         if isinstance(statement, Statement) and statement.template == self.sql_create_unique:
