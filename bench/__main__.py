@@ -15,11 +15,18 @@ from types import ModuleType
 from typing import Any
 
 from bench import backfill, migrate, noop, seed
+from bench.kinds import command as kinds
 from bench.tables import print_text, to_markdown
 from segue.core.errors import SegueError
 from segue.demo import one_interrupt
 
-BENCHMARKS: dict[str, ModuleType] = {"backfill": backfill, "migrate": migrate, "noop": noop, "seed": seed}
+BENCHMARKS: dict[str, ModuleType] = {
+    "backfill": backfill,
+    "kinds": kinds,
+    "migrate": migrate,
+    "noop": noop,
+    "seed": seed,
+}
 INTERRUPTED = 130
 
 

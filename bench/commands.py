@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from segue.engines import process
 
 POLL_SECONDS = 0.02
 # What `migrate --verbosity 2` prints when a migration is done, however much it prints before that.
-MIGRATION_TIME = re.compile(r"pplying music\.\w+\.\.\..*? OK \((\d+\.\d+)s\)", re.DOTALL)
+MIGRATION_TIME = re.compile(r"pplying \w+\.\w+\.\.\..*? OK \((\d+\.\d+)s\)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +48,39 @@ def run_manage(
     timeout_seconds: float,
     look: Callable[[], None] = lambda: None,
 ) -> Done:
-    """Run `manage.py` with a version's code, calling `look` several times a second.
+    """Run `manage.py` with a version's code, as `run_command` does."""
+    return run_command(
+        manage(*arguments),
+        env=site.environment(version),
+        cwd=BACKEND,
+        folder=site.folder,
+        timeout_seconds=timeout_seconds,
+        look=look,
+    )
+
+
+def run_command(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    folder: Path,
+    timeout_seconds: float,
+    look: Callable[[], None] = lambda: None,
+) -> Done:
+    """Run a command whose words go through files in `folder`, calling `look` several times a second.
 
     Raises BenchError when it is still running after `timeout_seconds`; it is ended first, as it is when `look`
     raises.
     """
-    out, err = site.folder / "command.out", site.folder / "command.err"
+    out, err = folder / "command.out", folder / "command.err"
     started_at = time.monotonic()
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        env = site.environment(version)
-        child = process.spawn(manage(*arguments), env=env, cwd=BACKEND, stdout=stdout, stderr=stderr)
+        child = process.spawn(argv, env=env, cwd=cwd, stdout=stdout, stderr=stderr)
     try:
         while child.poll() is None:
             if time.monotonic() - started_at > timeout_seconds:
-                raise BenchError(f"manage.py {' '.join(arguments)} did not end within {timeout_seconds:g} s.")
+                raise BenchError(f"{' '.join(argv[1:])} did not end within {timeout_seconds:g} s.")
             look()
             time.sleep(POLL_SECONDS)
     finally:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from bench.database import BenchError
-from bench.project import BACKEND, RELEASES, VERSIONS, Kind, Site, Version
+from bench.project import BACKEND, VERSIONS, Kind, Site, Version
 from segue.demo.record import Entry, RecordReader
 from segue.engines import process
 
@@ -26,12 +27,26 @@ STOP_SECONDS = 15.0
 POLL_SECONDS = 0.1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """Who is to work: the version of its code, what it asks for, and the process that it is.
+
+    The record's path is appended to its arguments. One that `is_relieved` leaves as the new version takes over.
+    """
+
+    version: Version
+    kind: Kind
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    is_relieved: bool = False
+
+
 @dataclass(kw_only=True)
 class Client:
     """One client's process and what is known of its record so far."""
 
-    version: Version
-    kind: Kind
+    member: Member
     child: process.Child
     reader: RecordReader
     stderr: Path
@@ -42,23 +57,23 @@ class Client:
 class Traffic:
     """All clients of one trial; a context manager that leaves no process behind."""
 
-    def __init__(self, site: Site, *, rate: float) -> None:
-        """Nothing runs yet; `rate` is requests per second of all clients together."""
-        self._site = site
-        self._rate = rate
+    def __init__(self, members: Sequence[Member], folder: Path) -> None:
+        """Nothing runs yet; the records and the errors of all go into `folder`."""
+        self._members = members
+        self._folder = folder
         self.clients: list[Client] = []
 
     def start(self, version: Version) -> None:
         """Start the clients of a version and wait until each has made its first request."""
         known = len(self.clients)
-        for number, (its, _) in enumerate(CLIENTS):
-            if its == version:
-                self.clients.append(self._spawn(number))
+        for number, member in enumerate(self._members):
+            if member.version == version:
+                self.clients.append(self._spawn(number, member))
         started = self.clients[known:]
         deadline = time.monotonic() + START_SECONDS
         while not all(client.entries for client in started):
             if time.monotonic() > deadline:
-                raise BenchError(f"A client of {RELEASES[version]} made no request within {START_SECONDS:g} s.")
+                raise BenchError(f"A client of the {version} version made no request within {START_SECONDS:g} s.")
             self.watch(POLL_SECONDS)
 
     def watch(self, seconds: float) -> None:
@@ -75,11 +90,18 @@ class Traffic:
             if not client.is_stopping and client.child.poll() is not None:
                 said = process.tail(client.stderr.read_text(errors="replace"), lines=3)
                 status = client.child.returncode
-                raise BenchError(f"A client of {RELEASES[client.version]} ended with status {status}: {said}")
+                raise BenchError(f"A client of the {client.member.version} version ended with status {status}: {said}")
 
     def stop(self, *versions: Version) -> None:
         """Let the clients of these versions finish the request that they are at, then leave."""
-        leaving = [client for client in self.clients if client.version in versions and not client.is_stopping]
+        self._stop([client for client in self.clients if client.member.version in versions])
+
+    def relieve(self) -> None:
+        """Let those leave that the new version has taken over from."""
+        self._stop([client for client in self.clients if client.member.is_relieved])
+
+    def _stop(self, clients: Sequence[Client]) -> None:
+        leaving = [client for client in clients if not client.is_stopping]
         for client in leaving:
             client.is_stopping = True
             if client.child.stdin:
@@ -91,7 +113,9 @@ class Traffic:
 
     def entries(self, version: Version, kind: Kind | None = None) -> list[Entry]:
         """What the clients of a version, and of a kind if given, have recorded so far."""
-        chosen = [client for client in self.clients if client.version == version and kind in (None, client.kind)]
+        chosen = [
+            client for client in self.clients if client.member.version == version and kind in (None, client.member.kind)
+        ]
         return [entry for client in chosen for entry in client.entries]
 
     def __enter__(self) -> Self:
@@ -104,18 +128,32 @@ class Traffic:
         for client in self.clients:
             client.entries.extend(client.reader.new_entries())
 
-    def _spawn(self, number: int) -> Client:
-        version, kind = CLIENTS[number]
-        record, stderr = (self._site.folder / f"client-{number}.{suffix}" for suffix in ("jsonl", "err"))
-        options = ["--version", version, "--kind", kind, "--number", str(number), "--parts", str(len(CLIENTS))]
-        options += ["--rate", str(self._rate / len(CLIENTS)), "--record", str(record)]
+    def _spawn(self, number: int, member: Member) -> Client:
+        record, stderr = (self._folder / f"client-{number}.{suffix}" for suffix in ("jsonl", "err"))
         record.unlink(missing_ok=True)
         with stderr.open("wb") as err:
             child = process.spawn(
-                [sys.executable, "-m", "bench.client", *options],
-                env=self._site.environment(version),
-                cwd=BACKEND,
+                [*member.argv, "--record", str(record)],
+                env=member.env,
+                cwd=member.cwd,
                 stdin=process.PIPE,
                 stderr=err,
             )
-        return Client(version=version, kind=kind, child=child, reader=RecordReader(record), stderr=stderr)
+        return Client(member=member, child=child, reader=RecordReader(record), stderr=stderr)
+
+
+def crew(site: Site, *, rate: float) -> list[Member]:
+    """VILLEN's clients, who share `rate` requests per second."""
+    return [
+        Member(
+            version=version,
+            kind=kind,
+            argv=[
+                *(sys.executable, "-m", "bench.client", "--version", version, "--kind", kind),
+                *("--number", str(number), "--parts", str(len(CLIENTS)), "--rate", str(rate / len(CLIENTS))),
+            ],
+            env=site.environment(version),
+            cwd=BACKEND,
+        )
+        for number, (version, kind) in enumerate(CLIENTS)
+    ]

@@ -18,7 +18,7 @@ import psycopg
 from bench.commands import Done, run_manage
 from bench.database import BenchError, long_reader, wait_until_gone
 from bench.project import APP, KINDS, MIGRATIONS, VERSIONS, Site, Version, application_name
-from bench.traffic import Traffic
+from bench.traffic import Traffic, crew
 from segue.core.errors import SegueError
 from segue.demo.latency import Window, summarize
 from segue.demo.ledger import Ledger, acknowledged, compare, read
@@ -60,7 +60,7 @@ class Trial:
         self._pace = pace
         self._has_reader = has_reader
         self._say = say
-        self._traffic = Traffic(site, rate=pace.rate)
+        self._traffic = Traffic(crew(site, rate=pace.rate), site.folder)
         self._windows: dict[str, Window] = {}
         self._commands: dict[str, dict[str, Any]] = {}
         self._values: dict[Version, dict[str, int]] = {}
@@ -79,7 +79,7 @@ class Trial:
             "outcome": outcome,
             "reason": reason,
             "commands": self._commands,
-            "phases": {name: self._measured(window) for name, window in self._windows.items()},
+            "phases": {name: measured(self._traffic, window) for name, window in self._windows.items()},
             "values": self._values,
         }
 
@@ -132,7 +132,7 @@ class Trial:
                 return
             if not any(text in done.stderr for text in GAVE_UP):
                 break
-        raise TrialEnded("refused" if REFUSED in done.stderr else "failed", f"{title}: {_error(done)}")
+        raise TrialEnded("refused" if REFUSED in done.stderr else "failed", f"{title}: {error_line(done)}")
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -147,33 +147,34 @@ class Trial:
     def _reader(self) -> Any:
         return long_reader(self._site.url, seconds=self._pace.reader_seconds) if self._has_reader else nullcontext()
 
-    def _measured(self, window: Window) -> dict[str, Any]:
-        """A phase's latencies by version and kind (ms from when a request was due), and what failed in it."""
-        measured: dict[str, Any] = {"seconds": window.ended_at - window.started_at}
-        for version in VERSIONS:
-            due = [entry for entry in self._traffic.entries(version) if window.contains(entry.due_at)]
-            failures = Counter(entry.failure for entry in due if entry.failure is not None)
-            measured[version] = {
-                "requests": len(due),
-                "failed": failures.total(),
-                "errors": dict(failures.most_common(3)),
-            }
-            for kind in KINDS:
-                latency = summarize(self._traffic.entries(version, kind), window)
-                measured[version][kind] = asdict(latency) if latency else None
-        return measured
-
     def _compare(self) -> None:
         """Hold what each version had acknowledged before the way back against what is there now."""
         before = self._windows["rollback"].started_at
         with psycopg.connect(self._site.url, autocommit=True) as connection:
             for version in VERSIONS:
-                ledger = _written_before(self._traffic.entries(version), before)
+                ledger = written_before(self._traffic.entries(version), before)
                 comparison = compare(ledger, read(connection, ledger.rows))
                 self._values[version] = {"compared": comparison.compared, "lost": len(comparison.lost)}
 
 
-def _written_before(entries: Sequence[Entry], moment: float) -> Ledger:
+def measured(traffic: Traffic, window: Window) -> dict[str, Any]:
+    """A phase's latencies by version and kind (ms from when a request was due), and what failed in it."""
+    found: dict[str, Any] = {"seconds": window.ended_at - window.started_at}
+    for version in VERSIONS:
+        due = [entry for entry in traffic.entries(version) if window.contains(entry.due_at)]
+        failures = Counter(entry.failure for entry in due if entry.failure is not None)
+        found[version] = {
+            "requests": len(due),
+            "failed": failures.total(),
+            "errors": dict(failures.most_common(3)),
+        }
+        for kind in KINDS:
+            latency = summarize(traffic.entries(version, kind), window)
+            found[version][kind] = asdict(latency) if latency else None
+    return found
+
+
+def written_before(entries: Sequence[Entry], moment: float) -> Ledger:
     """The cells that were acknowledged before a moment (monotonic seconds) and that nobody wrote after it."""
     earlier = acknowledged(entry for entry in entries if entry.ended_at < moment)
     later = {
@@ -190,7 +191,7 @@ def _written_before(entries: Sequence[Entry], moment: float) -> Ledger:
     return Ledger(rows={key: cells for key, cells in rows.items() if cells}, replaced=earlier.replaced)
 
 
-def _error(done: Done) -> str:
+def error_line(done: Done) -> str:
     """The line of a command's words that names the exception: details and advice may follow it."""
     named = [line for line in done.stderr.splitlines() if EXCEPTION.match(line)]
     return named[-1] if named else done.last_line
