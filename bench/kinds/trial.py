@@ -132,8 +132,6 @@ class Trial:
     def _go(self, title: str, way: str) -> None:
         with self._phase(title):
             self._commands[title] = self._way.go(title, way)
-            # What was due meanwhile and has waited is answered in this phase, not in the next one.
-            self._traffic.watch(0.2)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -156,7 +154,8 @@ class Trial:
             for version in VERSIONS:
                 reading = written_before(self._entries(version, when), before)
                 rows = read(connection, reading.rows)
-                self._traffic.watch(ANSWERED_SECONDS) if when == "rolled back" else None
+                if when == "rolled back":
+                    self._traffic.watch(ANSWERED_SECONDS)
                 ledger = written_before(self._entries(version, when), before)
                 comparison = compare(ledger, rows)
                 found[version] = {
