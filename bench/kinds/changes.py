@@ -11,6 +11,8 @@ from segue.demo.record import Row
 SONGS, ALBUMS, REVIEWS, SALES = "shop_song", "shop_album", "shop_review", "shop_sale"
 TABLES = (SONGS, ALBUMS, REVIEWS, SALES)
 
+MOOD = "unknown"  # the default that the mood has once it is required
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
@@ -28,11 +30,9 @@ class Change:
 
     def in_new_words(self, row: Row) -> Row:
         """A row as the new version names it; what that does not have is left out."""
-        values = {
-            self.columns.get(name, name): value
-            for name, value in row.values.items()
-            if name not in self.removed and not (self.is_mood_required and name == "mood" and value is None)
-        }
+        values = {self.columns.get(name, name): v for name, v in row.values.items() if name not in self.removed}
+        if self.is_mood_required and "mood" in values and values["mood"] is None:
+            values["mood"] = MOOD
         return Row(table=self.tables.get(row.table, row.table), pk=row.pk, values=values, is_new=row.is_new)
 
     def in_old_words(self, row: Row) -> Row:

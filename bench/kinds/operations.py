@@ -13,6 +13,8 @@ from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 from django.db.models import CASCADE, SET_NULL, Q
 
+from bench.kinds.changes import MOOD
+
 
 def initial() -> Sequence[Operation]:
     """Albums, songs, and two tables that refer to songs."""
@@ -82,7 +84,7 @@ SECOND: dict[str, Callable[[], Sequence[Operation]]] = {
     "columns-and-index": _columns_and_index,
     "index": lambda: [migrations.AddIndex("Song", models.Index(fields=["title"], name="song_title"))],
     "int-to-bigint": lambda: [migrations.AlterField("Song", "plays", models.BigIntegerField(default=0))],
-    "not-null": lambda: [migrations.AlterField("Song", "mood", models.CharField(max_length=20, default="unknown"))],
+    "not-null": lambda: [migrations.AlterField("Song", "mood", models.CharField(max_length=20, default=MOOD))],
     "foreign-key": _foreign_key,
     "check-and-unique": _check_and_unique,
     "uuid-default": lambda: [migrations.AddField("Song", "token", models.UUIDField(default=uuid.uuid4))],

@@ -23,7 +23,7 @@ def test_a_row_is_named_as_the_new_version_does_without_what_that_does_not_have(
 
     assert renamed.in_new_words(SONG).values == {"name": "Kesariya", "note": "loud", "mood": None}
     assert removed.in_new_words(SONG).values == {"title": "Kesariya", "mood": None}
-    assert required.in_new_words(SONG).values == {"title": "Kesariya", "note": "loud"}
+    assert required.in_new_words(SONG).values == {"title": "Kesariya", "note": "loud", "mood": "unknown"}
 
 
 def test_a_row_is_named_as_the_old_version_does_without_what_is_new() -> None:
