@@ -16,7 +16,7 @@ MOOD = "unknown"  # the default that the mood has once it is required
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One kind. `attributes`, `columns` and `tables` say what the new version calls what the old one has."""
+    """One kind. `attributes` and `columns` of songs, `tables` and `models`: what the new version calls the old one's."""
 
     title: str
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -30,14 +30,16 @@ class Change:
 
     def in_new_words(self, row: Row) -> Row:
         """A row as the new version names it; what that does not have is left out."""
-        values = {self.columns.get(name, name): v for name, v in row.values.items() if name not in self.removed}
+        columns = self.columns if row.table == SONGS else {}
+        values = {columns.get(name, name): v for name, v in row.values.items() if name not in self.removed}
         if self.is_mood_required and "mood" in values and values["mood"] is None:
             values["mood"] = MOOD
         return Row(table=self.tables.get(row.table, row.table), pk=row.pk, values=values, is_new=row.is_new)
 
     def in_old_words(self, row: Row) -> Row:
         """A row as the old version names it; what that does not have is left out."""
-        columns, tables = ({new: old for old, new in names.items()} for names in (self.columns, self.tables))
+        renamed = self.columns if row.table == SONGS else {}
+        columns, tables = ({new: old for old, new in names.items()} for names in (renamed, self.tables))
         newer = {*self.added, *(["token"] if self.makes_tokens else [])}
         values = {columns.get(name, name): v for name, v in row.values.items() if name not in newer}
         return Row(table=tables.get(row.table, row.table), pk=row.pk, values=values, is_new=row.is_new)

@@ -19,9 +19,11 @@ def test_every_kind_has_a_migration_and_a_script_by_hand() -> None:
 
 
 def test_a_row_is_named_as_the_new_version_does_without_what_that_does_not_have() -> None:
+    album = Row(table="shop_album", pk=1, values={"title": "Brahmastra"}, is_new=False)
     renamed, removed, required = (CHANGES[kind] for kind in ("rename-field", "remove-field", "not-null"))
 
     assert renamed.in_new_words(SONG).values == {"name": "Kesariya", "note": "loud", "mood": None}
+    assert renamed.in_new_words(album) == album
     assert removed.in_new_words(SONG).values == {"title": "Kesariya", "mood": None}
     assert required.in_new_words(SONG).values == {"title": "Kesariya", "note": "loud", "mood": "unknown"}
 
