@@ -16,7 +16,7 @@ MOOD = "unknown"  # the default that the mood has once it is required
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One kind. `attributes` and `columns` of songs, `tables` and `models`: what the new version calls the old one's."""
+    """One kind; what the new version calls the old one's: `attributes` and `columns` of songs, `tables`, `models`."""
 
     title: str
     attributes: Mapping[str, str] = field(default_factory=dict)
