@@ -7,7 +7,7 @@ that failed. The steps themselves are the executor's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -348,12 +348,16 @@ def take_back(
     start: ProjectState | None,
     *,
     leaving_writes: bool = False,
+    older: Sequence[Step] | None = None,
 ) -> tuple[str, ...]:
     """Undo, newest first, what old code needs undone of the migration in work, and journal that it never was.
 
     What may wait is left to `finish_in_background`. Each act commits by itself; an interrupted one is gone on
     with by the next call. Where a step has no undo of its own the whole operation is undone by its other direction,
     which needs the migration and the state before it. A migration that was recorded as applied no longer is.
+
+    With the release's `older` steps given, new code is spared: what it uses and nothing older needs out of the way
+    waits in the background too.
 
     Raises StepFailed, before anything is undone, when something cannot be: a migration that cannot go back can
     still go on. Returns the operations that failed half way and whose own writes stay, only when that is allowed.
@@ -368,7 +372,8 @@ def take_back(
     for step in reversed(work.begun):
         place = place_of(step)
         if place not in by_operation:
-            _undo_or_leave(session, release, step, work)
+            before = None if older is None else (*older, *work.begun[: work.begun.index(step)])
+            _undo_or_leave(session, release, step, work, sparing=before is not None and _stands_alone(step, before))
         elif place not in turned:
             _reverse(session, release, by_operation[place], work)
             turned.add(place)
@@ -380,10 +385,28 @@ def take_back(
     return stays
 
 
-def finish_in_background(session: Session, release: str) -> None:
-    """Carry out, newest first, what could wait until old code ran again; an interrupted call is gone on with."""
+def finish_in_background(session: Session, release: str, *, sparing: bool = False) -> None:
+    """Carry out, newest first, what could wait until old code ran again; an interrupted call is gone on with.
+
+    `sparing` new code, because the same migrations are about to be applied again, what is against it is left out.
+    """
     for step in session.journal.run(release).background:
-        undo_in_background(session, release, step)
+        undo_in_background(session, release, step, sparing=sparing)
+
+
+def _stands_alone(step: Step, older: Sequence[Step]) -> bool:
+    """Whether undoing the older steps leaves the tables alone that what is against new code in this one is about."""
+    if any(isinstance(one.undo, Irreversible) for one in older):
+        return False
+    acts = () if isinstance(step.undo, Irreversible) else step.undo
+    about = {table for act in acts if act.against_new_code for table in _tables_of(act)}
+    others = (act for one in older if not isinstance(one.undo, Irreversible) for act in one.undo)
+    return not any(about & _tables_of(act) for act in others if not act.background and not act.against_new_code)
+
+
+def _tables_of(act: Act) -> set[str]:
+    named = {alias.table if alias.column else alias.place for alias in (*act.aliases, *act.unaliases)}
+    return {lock.table for lock in act.locks} | named | {table for names in act.renames for table in names}
 
 
 def is_undoable(steps: tuple[Step, ...], migration: Migration) -> bool:
@@ -428,11 +451,11 @@ def _moves_at(places: set[str], migration: Migration, start: ProjectState, *, ba
     return found
 
 
-def _undo_or_leave(session: Session, release: str, step: Step, work: Work) -> None:
+def _undo_or_leave(session: Session, release: str, step: Step, work: Work, *, sparing: bool) -> None:
     if isinstance(step.undo, Irreversible):
         session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
     else:
-        undo(session, release, step, (work.acts_left or {}).get(step.id))
+        undo(session, release, step, (work.acts_left or {}).get(step.id), sparing=sparing)
 
 
 def _reverse(session: Session, release: str, move: Move, work: Work) -> None:

@@ -53,7 +53,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     finalize = _verb(verbs, "finalize", _finalize, "end the open releases, once old code is gone")
     _writing_arguments(finalize)
     _blocking_argument(finalize)
-    finalize.add_argument("--old-code-gone", action="store_true", help="your word that no old code is connected")
+    finalize.add_argument(
+        "--old-code-gone",
+        action="store_true",
+        help="your word that no old code is connected, nor new code of a release that is rolled back",
+    )
     purge = _verb(verbs, "purge", _purge, "archive in the store what was retired long enough ago, and drop it")
     purge.add_argument("--older-than", metavar="DURATION", help="such as 7d or 0s (default: SEGUE['RETAIN'], 7 days)")
     purge.add_argument("--forget", metavar="ARCHIVE", help="give up the values in an archive that is lost")
@@ -218,9 +222,10 @@ def _finalize(options: argparse.Namespace) -> int:
     from segue import pipeline
 
     with _session(options) as session:
-        waiting = pipeline.status(session).open
+        status = pipeline.status(session)
+        waiting = [*status.behind, *(one.run for one in status.open)]
         if options.dry_run or (waiting and not _agreed(options)):
-            steps = [step for one in waiting for step in one.run.steps_left]
+            steps = [step for run in waiting for step in (*run.background, *run.steps_left)]
             lines = [f"{len(steps)} steps would be carried out:", *(f"  {step.title}" for step in steps)]
             _print(options, lines, {"schema_version": render.SCHEMA_VERSION, "steps": [s.title for s in steps]})
             if options.dry_run or not _confirmed(options, "Finalize?"):

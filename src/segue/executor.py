@@ -94,10 +94,11 @@ def _nothing(_: Waited) -> None:
     """What was cleaned away is not journaled: the step itself will be."""
 
 
-def undo(session: Session, release: str, step: Step, acts_left: int | None = None) -> None:
+def undo(session: Session, release: str, step: Step, acts_left: int | None = None, *, sparing: bool = False) -> None:
     """Undo of a step what old code needs undone, act by act; each act commits with its journal row.
 
-    Background acts, which come last, are left to `undo_in_background`. `acts_left` is where an interrupted undo
+    Background acts, which come last, are left to `undo_in_background`, and so are those against new code, `sparing`
+    it. `acts_left` is where an interrupted undo
     stopped. Raises StepFailed for a step that is irreversible.
     """
     if isinstance(step.undo, Irreversible):
@@ -105,14 +106,26 @@ def undo(session: Session, release: str, step: Step, acts_left: int | None = Non
     if not step.undo:
         session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
         return
-    last = sum(1 for _ in takewhile(lambda act: act.background, reversed(step.undo)))
+    last = sum(1 for _ in takewhile(lambda a: a.background or (sparing and a.against_new_code), reversed(step.undo)))
     _undo_acts(session, release, step, step.undo[_first(step.undo, acts_left) : len(step.undo) - last], last)
 
 
-def undo_in_background(session: Session, release: str, step: Step) -> None:
-    """Carry out what is left of a step's undo; while it goes on both versions of the code run."""
+def undo_in_background(session: Session, release: str, step: Step, *, sparing: bool = False) -> None:
+    """Carry out what is left of a step's undo; while it goes on both versions of the code run.
+
+    `sparing` new code, because the step is about to be done again, the names that it uses stay where they are.
+    """
     assert not isinstance(step.undo, Irreversible)
-    _undo_acts(session, release, step, step.undo, 0, said="tighten again")
+    spared = (sparing and act.against_new_code and bool(act.unaliases or act.retires) for act in step.undo)
+    acts = tuple(_only_noted(act) if is_spared else act for act, is_spared in zip(step.undo, spared, strict=True))
+    _undo_acts(session, release, step, acts, 0, said="tighten again")
+
+
+def _only_noted(act: Act) -> Act:
+    """What the act would have hidden and named, so that the step finds it and takes it up again."""
+    return Act(
+        retires=act.retires, revives=act.revives, aliases=act.aliases, unaliases=act.unaliases, renames=act.renames
+    )
 
 
 def _first(acts: tuple[Act, ...], left: int | None) -> int:

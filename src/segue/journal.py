@@ -96,6 +96,10 @@ class Journal:
         """Return the releases that wait for finalize, oldest first."""
         return [run for run in self.runs() if run.state is State.OPEN]
 
+    def runs_behind(self) -> list[Run]:
+        """Return the releases that are rolled back and wait for their new code to go, newest first."""
+        return [run for run in reversed(self.runs()) if run.waits_for_new_code]
+
     def cemetery(
         self, *, before_work_of: str = "", before_reversal: tuple[str, str] | None = None, before_finalize_of: str = ""
     ) -> Cemetery:

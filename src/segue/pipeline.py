@@ -17,7 +17,7 @@ from django.db.migrations.state import ProjectState
 
 from segue import alias, history
 from segue.core.change import Retired
-from segue.core.errors import FailedAndUndone, GateNotMet, Interrupted, UsageError
+from segue.core.errors import FailedAndUndone, GateNotMet, Interrupted, NewCodeConnected, UsageError
 from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
 from segue.core.plan import Direction, Plan
@@ -99,7 +99,9 @@ def rollback(session: Session, release: str | None = None) -> Run:
         unfinished = session.journal.under_way()
         if unfinished and unfinished.direction is Direction.BACKWARD:
             return _go_on_backwards(session, unfinished)
+        _finish_what_is_behind(session, [])
         run = _newest_standing(session, release)
+        _require_nothing_behind(session, run.tables)
         nodes = session.migrator.loader.graph.nodes
         migrations = [(nodes[key], True) for key in reversed(run.migrations) if key in nodes]
         anew = run.state in _ENDED or run.direction is Direction.BACKWARD
@@ -115,14 +117,16 @@ def rollback(session: Session, release: str | None = None) -> Run:
 
 
 def finalize(session: Session, *, old_code_gone: bool = False) -> list[Run]:
-    """Carry out what waits of every open release, oldest first; return them."""
+    """Carry out what waits of every open release, oldest first, and of those that are rolled back; return them."""
     with _holding(session):
+        watched = None if old_code_gone else finalize_stage.WATCHED
+        behind = [rollback_stage.finish_when_gone(session, run, watched) for run in session.journal.runs_behind()]
         runs = session.journal.open_runs()
         for run in runs:
             if not old_code_gone:
                 finalize_stage.require_gone(session, run)
         blocking.require_for_finalize(session, runs)
-        return [finalize_stage.finalize(session, run) for run in runs]
+        return [*behind, *(finalize_stage.finalize(session, run) for run in runs)]
 
 
 def purge_survey(session: Session, older_than: timedelta) -> Survey:
@@ -266,6 +270,7 @@ def _carry(
 ) -> list[tuple[Run, ProjectState | None]]:
     """Carry migrations out: an interrupted release is gone on with, an open one is rolled back by going back."""
     backwards = bool(migrations) and migrations[0][1]
+    _finish_what_is_behind(session, migrations)
     unfinished = session.journal.under_way()
     results: list[tuple[Run, ProjectState | None]] = []
     if backwards:
@@ -279,7 +284,8 @@ def _carry(
         purge_stage.prove_archives(session, planned)
     if unfinished is not None:
         _require_same_way(unfinished, migrations)
-    elif not backwards:
+    _require_nothing_behind(session, tables)
+    if unfinished is None and not backwards:
         _finalize_what_overlaps(session, tables, but=undoes)
         if planned:
             _require_no_waiting_steps(session, planned, but=undoes)
@@ -295,6 +301,26 @@ def _carry(
     )
     results.append(apply_stage.apply(session, order, _NO_BACKUP, state))
     return results
+
+
+def _finish_what_is_behind(session: Session, migrations: MigrationPlan) -> None:
+    """Carry out what rollbacks have left for when new code is gone, if it is, or is to have its migrations again."""
+    wanted = {(m.app_label, m.name) for m, back in migrations if not back}
+    for run in session.journal.runs_behind():
+        connected, comes_again = bool(session.new_code(run)), {*run.planned} <= wanted
+        if not connected or comes_again:
+            rollback_stage.finish(session, run, sparing=connected)
+            session.migrator.reload()
+
+
+def _require_nothing_behind(session: Session, tables: tuple[str, ...]) -> None:
+    for run in session.journal.runs_behind():
+        if {*run.tables} & {*tables}:
+            raise NewCodeConnected(
+                f"Release {run.release} is rolled back, its new code is still connected, and this one changes the "
+                f"same tables: {', '.join(sorted({*run.tables} & {*tables}))}.",
+                next_command="stop that code, then the same command again; segue status shows what waits",
+            )
 
 
 def _require_same_way(unfinished: Run, migrations: MigrationPlan) -> None:

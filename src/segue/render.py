@@ -154,6 +154,12 @@ def release_lines(run: Run) -> list[str]:
         lines.append("Waiting that it caused: unknown, no table was measured.")
     if run.state is State.ROLLED_BACK and run.rolled_back_in_seconds is not None:
         lines.append(f"What old code needs was back after {run.rolled_back_in_seconds:.2f} s.")
+    if run.waits_for_new_code:
+        left = _count(len(run.background), "step")
+        lines.append(
+            f"Its new code is still connected, and goes on working: {left} will wait. Next: segue finalize, when new "
+            "code is gone."
+        )
     if run.state is State.OPEN:
         left = _count(len(run.steps_left), "step")
         back = "segue rollback" if run.direction is Direction.FORWARD else "segue apply, which brings it all back"
@@ -231,7 +237,9 @@ def status_lines(status: Any) -> list[str]:
         lines += release_lines(waiting.run)
         lines += [f"  {step.title}" for step in waiting.run.steps_left]
         lines += old_code_lines(waiting.old_code)
-    if not status.open and not status.interrupted and status.last:
+    for run in status.behind:
+        lines += release_lines(run)
+    if not status.open and not status.interrupted and not status.behind and status.last:
         lines.append(f"Last release: {status.last.release}, {status.last.state}.")
     if status.retired:
         lines.append(f"Kept, though retired: {_count(len(status.retired), 'object')}:")
@@ -408,6 +416,9 @@ def status_json(status: Any) -> dict[str, Any]:
                 "old_code": to_json(waiting.old_code),
             }
             for waiting in status.open
+        ],
+        "behind": [
+            {"release": run.release, "steps_left": [step.title for step in run.background]} for run in status.behind
         ],
         "last": {"release": status.last.release, "state": status.last.state.value} if status.last else None,
         "retired": to_json(status.retired),

@@ -80,18 +80,25 @@ class Session:
         }
         # This code is the new code only if the database is where this code wants it.
         current = {run.tag, *([self.tag] if set(installed_migrations()) == applied else [])}
+        seen = self._connected(watched)
+        return OldCode(
+            old=tuple(c for c in seen if c.tag and c.tag not in current),
+            unknown=tuple(c for c in seen if not c.tag),
+            new=tuple(c for c in seen if c.tag in current),
+        )
+
+    def new_code(self, run: Run, *, watched: timedelta = timedelta(0)) -> tuple[Connected, ...]:
+        """Return who is connected, or was while it was `watched`, and runs the code that a release led to."""
+        return tuple(c for c in self._connected(watched) if c.tag and c.tag == run.tag)
+
+    def _connected(self, watched: timedelta) -> tuple[Connected, ...]:
         seen: dict[int, Connected] = {}
         until = time.monotonic() + watched.total_seconds()
         while True:
             seen |= {c.pid: c for c in self.engine.connected()}
             if time.monotonic() >= until:
-                break
+                return tuple(seen.values())
             time.sleep(0.05)
-        return OldCode(
-            old=tuple(c for c in seen.values() if c.tag and c.tag not in current),
-            unknown=tuple(c for c in seen.values() if not c.tag),
-            new=tuple(c for c in seen.values() if c.tag in current),
-        )
 
     def tag_without(self, unapplied: Sequence[Key]) -> str:
         """The release tag of the code that a release leads to: this one's, or the one without what is unapplied."""

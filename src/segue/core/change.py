@@ -130,7 +130,8 @@ class Act:
     Statements are complete: no parameters are left to fill in. `purges` names what is gone afterwards. An act
     with a backfill has no statements and no locks: its batches commit one by one. One with a load takes no lock
     that anybody could wait for. On the way back a `background` act waits until everything that old code needs is in
-    place again. `otherwise` is done in place of failing when rows contradict a statement outside a transaction.
+    place again. One `against_new_code` makes code that has the release's migrations fail: it may wait until that is
+    gone. `otherwise` is done in place of failing when rows contradict a statement outside a transaction.
     `work` is what others wait for; `builds` is the constraint whose index is built then, as ADD takes it.
     """
 
@@ -140,6 +141,7 @@ class Act:
     backfill: Backfill | None = None
     load: Load | None = None
     background: bool = False
+    against_new_code: bool = False
     otherwise: tuple[str, ...] = ()
     work: Work = Work.CATALOG
     builds: str = ""

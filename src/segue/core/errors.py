@@ -63,6 +63,10 @@ class OldCodeConnected(GateNotMet):
     """Old code is still connected, or it cannot be told whether it is."""
 
 
+class NewCodeConnected(GateNotMet):
+    """The new code of a release that is rolled back is still connected."""
+
+
 class BlocksTooLong(GateNotMet):
     """Something that has no online form would make others wait for longer than is allowed."""
 

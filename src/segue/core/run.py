@@ -115,6 +115,11 @@ class Run:
     rolled_back_in_seconds: float | None = None
 
     @property
+    def waits_for_new_code(self) -> bool:
+        """Whether the release is rolled back, but for what new code still needs."""
+        return self.state is State.ROLLED_BACK and bool(self.background)
+
+    @property
     def steps_left(self) -> tuple[Step, ...]:
         """The contract steps that finalize still has to carry out; those that give things their names come last."""
         left = (step for _, step in self.deferred if step.id not in self.finalized_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django.db.migrations import Migration
 from django.db.migrations.state import ProjectState
@@ -16,6 +17,7 @@ from segue.core.errors import (
     Interrupted,
     LockNotTaken,
     NeedsPerson,
+    NewCodeConnected,
     SegueError,
     StepFailed,
 )
@@ -26,6 +28,9 @@ from segue.history import Key, backwards_plan, state_before, with_content_types
 from segue.operations import on_database
 from segue.session import Session
 
+# Old code waits for this; it is long enough to see most applications that connect for each request.
+WATCHED = timedelta(milliseconds=250)
+
 
 def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> Run:
     """Unapply the release's migrations, or only those in `keys`, newest first.
@@ -33,7 +38,8 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     Call it while holding the target, with a forward release that is open, being applied or being rolled
     back. What was done step by step is undone step by step, from the journal alone: the time does not depend on
     rows, nor on how long Django takes to compute its states. What ran whole is unapplied by Django. What only
-    tightens again waits until old code runs. Raises GateNotMet, before anything is changed, when an operation has
+    tightens again waits until old code runs, and while new code is connected what is against that waits, too, for
+    `finish_when_gone`. Raises GateNotMet, before anything is changed, when an operation has
     no way back, and FailedAndUndone or Interrupted when it stopped on the way; calling it again goes on.
     """
     began = time.monotonic()
@@ -48,13 +54,15 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
         session.journal.append(run.release, EventKind.ROLLBACK_STARTED, migrations=wanted)
     session.migrator.carrier = ReleaseCarrier(session, run.release, fresh=False, deferring=False)
     old_code_runs = False
+    spares = len(wanted) == len(run.migrations) and _is_against_new_code(run) and _sees_new_code(session, run)
     with session.watching(_tables(run)) as canary:
         try:
             for migration, _ in plan:
-                _unapply(session, run, migration)
+                _unapply(session, run, migration, spares=spares)
             old_code_runs = True
             _tell_that_old_code_runs(session, run, time.monotonic() - began if is_new else None)
-            finish_in_background(session, run.release)
+            if not spares:
+                finish_in_background(session, run.release)
         except NeedsPerson:
             raise
         except (Exception, KeyboardInterrupt) as error:
@@ -65,6 +73,33 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     left = session.journal.run(run.release).migrations
     kind = EventKind.RELEASE_OPENED if left else EventKind.RELEASE_ROLLED_BACK
     session.journal.append(run.release, kind, blocked=canary.blocked())
+    return session.journal.run(run.release)
+
+
+def _is_against_new_code(run: Run) -> bool:
+    """Whether taking the release back step by step makes its new code fail."""
+    if {key for key, _ in run.done} != {*run.migrations}:
+        return False
+    undos = [step.undo for _, steps in run.done for step in steps] + [step.undo for step in run.background]
+    return any(act.against_new_code for acts in undos if not isinstance(acts, Irreversible) for act in acts)
+
+
+def _sees_new_code(session: Session, run: Run) -> bool:
+    return session.engine.online and bool(session.new_code(run, watched=WATCHED))
+
+
+def finish_when_gone(session: Session, run: Run, watched: timedelta | None) -> Run:
+    """Carry out what a rollback has left for when new code is gone; raises NewCodeConnected while it is not.
+
+    It is `watched` for so long, or taken for gone with None.
+    """
+    if watched is not None and (connected := session.new_code(run, watched=watched)):
+        lines = [f'  pid {c.pid} "{c.application}" since {c.since}' for c in connected]
+        raise NewCodeConnected(
+            f"Release {run.release} is rolled back, and its new code is still connected:\n" + "\n".join(lines),
+            next_command="stop it, then segue finalize; or segue finalize --old-code-gone, if it may fail from now on",
+        )
+    finish(session, run)
     return session.journal.run(run.release)
 
 
@@ -104,7 +139,7 @@ def _tell_that_old_code_runs(session: Session, run: Run, seconds: float | None) 
         session.say(f"old code runs again; {left} background {'step' if left == 1 else 'steps'} left")
 
 
-def _unapply(session: Session, run: Run, migration: Migration) -> None:
+def _unapply(session: Session, run: Run, migration: Migration, *, spares: bool) -> None:
     key = (migration.app_label, migration.name)
     steps = dict(run.done).get(key)
     work = session.journal.run(run.release).work
@@ -114,7 +149,8 @@ def _unapply(session: Session, run: Run, migration: Migration) -> None:
         return
     session.migrator.progress("unapply_start", migration)
     session.journal.append(run.release, EventKind.MIGRATION_REOPENED, migration=key)
-    take_back(session, run.release, migration, _start(session, migration, steps))
+    older = [step for other, done in run.done[: [k for k, _ in run.done].index(key)] for step in done]
+    take_back(session, run.release, migration, _start(session, migration, steps), older=older if spares else None)
     session.migrator.progress("unapply_success", migration)
 
 
@@ -167,10 +203,10 @@ def take_back_unfinished(session: Session, run: Run) -> None:
     session.migrator.reload()
 
 
-def finish(session: Session, run: Run) -> None:
-    """Carry out what an interrupted taking back had left for when old code runs again."""
+def finish(session: Session, run: Run, *, sparing: bool = False) -> None:
+    """Carry out what taking back had left for when old code runs again, or only what new code is not against."""
     try:
-        finish_in_background(session, run.release)
+        finish_in_background(session, run.release, sparing=sparing)
     except LockNotTaken:
         raise
     except StepFailed as error:

@@ -21,13 +21,17 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Where a target stands; `unapplied` are migrations as app.name, in the order of the plan."""
+    """Where a target stands; `unapplied` are migrations as app.name, in the order of the plan.
+
+    `behind` are releases that are rolled back, but for what their new code still needs.
+    """
 
     target: Target
     applied: int
     unapplied: tuple[str, ...]
     interrupted: Run | None
     open: tuple[Waiting, ...]
+    behind: tuple[Run, ...]
     last: Run | None
     retired: tuple[Retired, ...]
     archived: tuple[Retired, ...]
@@ -47,6 +51,7 @@ def status(session: Session) -> Status:
         ),
         interrupted=next((run for run in reversed(runs) if run.state in UNDER_WAY), None),
         open=tuple(Waiting(run=r, old_code=session.old_code(r)) for r in runs if r.state is State.OPEN),
+        behind=tuple(session.journal.runs_behind()),
         last=runs[-1] if runs else None,
         retired=tuple(retired for retired in cemetery.all() if retired.table),
         archived=cemetery.archived(),

@@ -169,7 +169,9 @@ def tighten_where_possible(table: str, name: str, quote: Quote) -> tuple[Act, ..
 
     Such a row stays, and the column stays nullable: a rollback must not stop half way for it, nor wait for it.
     """
-    enforce, prove, settle = (replace(act, background=True) for act in tighten(table, name, quote))
+    enforce, prove, settle = (
+        replace(act, background=True, against_new_code=True) for act in tighten(table, name, quote)
+    )
     alter, check = f"ALTER TABLE {quote(table)}", quote(not_null_check(name))
     give_up = f"EXCEPTION WHEN check_violation THEN {alter} DROP CONSTRAINT {check}"
     proved = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = {_literal(quote(table))}::regclass AND conname = "
@@ -199,6 +201,7 @@ def primary_key_where_possible(table: str, column: str, name: str, index: str, q
         statements=(_block(f"IF ({tight}) AND NOT {other} THEN {add}; END IF"),),
         locks=exclusive(table),
         background=True,
+        against_new_code=True,
     )
 
 

@@ -154,6 +154,7 @@ def attach(twin: Twin, body: str, quote: Quote) -> tuple[str, ...]:
         *twin.forth.create(twin.back.type, quote),
         *twin.back.create(twin.forth.type, quote),
         function(twin.function, body, quote),
+        f"DROP TRIGGER IF EXISTS {quote(twin.trigger)} ON {table}",
         f"CREATE TRIGGER {quote(twin.trigger)} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW "
         f"EXECUTE FUNCTION {quote(twin.function)}()",
         f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {quote(twin.trigger)}",

@@ -547,6 +547,7 @@ class ConstraintVerbs(IndexVerbs):
         if table in self._new:
             forward = replace(forward, locks=())
         slug = slug or f"drop constraint {table}.{name}"
+        again = tuple(replace(act, against_new_code=act.background) for act in again)
         self._emit(slug, f"drop constraint {name} of {table}", forward, again)
 
     def _as_it_was(self, table: str, name: str, definition: str) -> tuple[Act, ...]:

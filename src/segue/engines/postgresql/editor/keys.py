@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.db import models
@@ -140,7 +141,8 @@ class KeyVerbs(StepEmitter):
     def _attached_again(self, key: ForeignKey) -> tuple[Act, ...]:
         """Undo a detachment: enforce the key, put aside the rows whose parent went away meanwhile, prove it."""
         enforce, prove = retire.attach(key, self.quote_name)
-        return (enforce, Act(statements=(retire.until_settled(self._quarantine(key)),)), prove)
+        acts = (enforce, Act(statements=(retire.until_settled(self._quarantine(key)),)), prove)
+        return tuple(replace(act, against_new_code=True) for act in acts)
 
 
 def keys_of(table: str, column: str) -> tuple[tuple[str, ...], ...]:

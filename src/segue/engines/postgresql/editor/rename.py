@@ -62,13 +62,22 @@ class RenameVerbs(RetypeVerbs):
         self._emit(
             f"view {view}",
             f"let new code see table {table} as {name}",
-            Act(statements=(*gone, self._view_statement(view, table), *opening), aliases=(alias,), unaliases=before),
-            (Act(statements=(drop, *closing, *again), aliases=before, unaliases=(alias,)),),
+            # A view that a rollback has left to new code is made anew.
+            Act(
+                statements=(*gone, drop, self._view_statement(view, table), *opening),
+                aliases=(alias,),
+                unaliases=before,
+            ),
+            (self._unnamed((drop, *closing, *again), alias, before),),
             note="until finalize new code works through a view",
         )
         if view != name:
             alias = self._move_aside_at_finalize(alias)
         self._emit_table_rename(alias, (drop, *closing), table)
+
+    def _unnamed(self, statements: tuple[str, ...], alias: Alias, before: tuple[Alias, ...]) -> Act:
+        """Take a name from new code, on the way back, for the names that it had in the middle of the release."""
+        return Act(statements=statements, aliases=before, unaliases=(alias,), against_new_code=not before)
 
     def _move_aside_at_finalize(self, alias: Alias) -> Alias:
         """Old code's other table of the name may want this one's: each then leaves its own before it takes another."""
@@ -156,7 +165,7 @@ class RenameVerbs(RetypeVerbs):
             f"alias {name}",
             f"let new code find {name} as {place}",
             Act(statements=(*closing_before, *opening), aliases=(alias,), unaliases=before),
-            (Act(statements=(*closing, *reopening), aliases=before, unaliases=(alias,)),),
+            (self._unnamed((*closing, *reopening), alias, before),),
         )
         self._emit_table_rename(alias, closing, place)
 
@@ -206,7 +215,7 @@ class RenameVerbs(RetypeVerbs):
             f"alias {table}.{to}",
             f"let new code call {table}.{column} {to}",
             Act(statements=(*closing_before, *opening), aliases=(alias,), unaliases=before),
-            (Act(statements=(*closing, *reopening), aliases=before, unaliases=(alias,)),),
+            (self._unnamed((*closing, *reopening), alias, before),),
             note="no row is moved: new code's models are told the old name until finalize" if app else "",
             changes_columns_of=table,
         )
@@ -229,6 +238,8 @@ class RenameVerbs(RetypeVerbs):
         made = [f"{alter} ADD COLUMN {quote(name)} {type_}{self._collation(old_field)}", twins.settings(twin, quote)]
         if default:
             made.append(f"{alter} ALTER COLUMN {quote(name)} SET DEFAULT {default}")
+        if self._is_twin(table, column, name):
+            made = []  # A rollback has left it to new code.
         self._emit(
             f"twin {table}.{to}",
             f"add {table}.{to}, a twin of {column}",
@@ -242,6 +253,7 @@ class RenameVerbs(RetypeVerbs):
                     statements=(*closing, *self._parted(alias)),
                     locks=retire.exclusive(table),
                     unaliases=(alias,),
+                    against_new_code=True,
                 ),
             ),
             note="both names hold the same values until finalize",

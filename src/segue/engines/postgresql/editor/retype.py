@@ -367,6 +367,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
                     locks=retire.exclusive(twin.table),
                     retires=(retired,),
                     unaliases=closed,
+                    against_new_code=bool(closed),
                 ),
             ),
         )
