@@ -3,3 +3,5 @@
 `changes` and `operations` say what the kinds are, `by_hand_scripts` what an expert would write for each, `trial` what
 happens in one trial, `tables` what trials add up to. Light to import: every process of the shop does.
 """
+
+MOOD = "unknown"  # a song's, where it is required and nobody has said

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.kinds import MOOD
 from segue.demo.record import Row
 
 SONGS, ALBUMS, REVIEWS, SALES = "shop_song", "shop_album", "shop_review", "shop_sale"
 TABLES = (SONGS, ALBUMS, REVIEWS, SALES)
-
-MOOD = "unknown"  # the default that the mood has once it is required
 
 
 @dataclass(frozen=True, kw_only=True)

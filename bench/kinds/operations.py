@@ -13,7 +13,7 @@ from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 from django.db.models import CASCADE, SET_NULL, Q
 
-from bench.kinds.changes import MOOD
+from bench.kinds import MOOD
 
 
 def initial() -> Sequence[Operation]:

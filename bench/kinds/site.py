@@ -79,7 +79,6 @@ class Shop:
             "BENCH_STORE": (self.folder / "store").as_uri(),
             "BENCH_URL": self.url,
             "DJANGO_SETTINGS_MODULE": "bench.kinds.settings",
-            "PYTHONDONTWRITEBYTECODE": "1",  # the next kind's migration has the same name and may have the same second
             "PYTHONPATH": os.pathsep.join(map(str, [ROOT, sources, self.folder, *given])),
         }
 
