@@ -28,8 +28,12 @@ MIGRATIONS: dict[Version, tuple[str, ...]] = {
 }
 RELEASES: dict[Version, str] = {"old": "1.0", "new": "1.1"}
 PACKAGES: dict[Version, str] = {"old": "villen_1_0", "new": "villen_1_1"}
-# Names that would bring another database or another default into the project's settings.
-FOREIGN_VARIABLES = ("BENCH_MIGRATIONS", "STAGING_DATABASE_URL", "SEGUE_STORE", "PGOPTIONS", "PGAPPNAME")
+# Names that would bring another database or another default into the project's settings, or have Python compile what
+# is not installed anew with each start: only some contenders are.
+FOREIGN_VARIABLES = (
+    *("BENCH_MIGRATIONS", "STAGING_DATABASE_URL", "SEGUE_STORE", "PGOPTIONS", "PGAPPNAME"),
+    "PYTHONDONTWRITEBYTECODE",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import segue
-from bench.project import ROOT, Kind, Version
+from bench.project import FOREIGN_VARIABLES, ROOT, Kind, Version
 from bench.traffic import Member
 
 CONTENDERS = ("stock", "zdm", "segue", "expert", "bare")
@@ -27,7 +27,6 @@ CREW: tuple[tuple[Version, Kind, bool], ...] = (
 WRITERS = 3
 CONNECTIONS: dict[Kind, int] = {"write": 5, "read": 2}
 SHARE_OF_WRITES = 0.8
-FOREIGN_VARIABLES = ("PGOPTIONS", "PGAPPNAME")
 _MIGRATION = """from django.db import migrations
 
 from bench.kinds import operations
