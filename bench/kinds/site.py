@@ -25,7 +25,7 @@ CREW: tuple[tuple[Version, Kind, bool], ...] = (
     ("new", "read", False),
 )
 WRITERS = 3
-CONNECTIONS: dict[Kind, int] = {"write": 5, "read": 2}
+CONNECTIONS: dict[Kind, int] = {"write": 8, "read": 2}
 SHARE_OF_WRITES = 0.8
 _MIGRATION = """from django.db import migrations
 

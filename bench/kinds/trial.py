@@ -6,7 +6,7 @@ Owns the order of the phases and what is measured in each; a trial that ends ear
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,12 +17,12 @@ from bench.database import wait_until_gone
 from bench.kinds.changes import CHANGES
 from bench.kinds.site import Shop, application_name
 from bench.kinds.way import Way
-from bench.project import VERSIONS, Version
+from bench.project import VERSIONS
 from bench.traffic import Traffic
 from bench.trial import TrialEnded, measured, written_before
 from segue.core.errors import SegueError
 from segue.demo.latency import Window
-from segue.demo.ledger import compare, read
+from segue.demo.ledger import Ledger, compare, read
 from segue.demo.record import Entry
 
 SETTLE_SECONDS = 2.0
@@ -146,18 +146,20 @@ class Trial:
     def _compare(self, when: str) -> None:
         """Hold what each version had acknowledged before the way back against what is there now.
 
-        A cell that was written later is left out, and what is being written right now is waited for.
+        A cell that was written later is left out; so is one that is being written right now.
         """
         before = self._windows["rollback"].started_at
         found: dict[str, dict[str, Any]] = {}
         with psycopg.connect(self._shop.url, autocommit=True) as connection:
             for version in VERSIONS:
-                reading = written_before(self._entries(version, when), before)
-                rows = read(connection, reading.rows)
+                known = self._traffic.entries(version)
+                ledger = written_before(self._in_words(known, when), before)
+                rows = read(connection, ledger.rows)
                 if when == "rolled back":
                     self._traffic.watch(ANSWERED_SECONDS)
-                ledger = written_before(self._entries(version, when), before)
-                comparison = compare(ledger, rows)
+                seen = set(map(id, known))
+                fresh = [entry for entry in self._traffic.entries(version) if id(entry) not in seen]
+                comparison = compare(_without(ledger, self._in_words(fresh, when)), rows)
                 found[version] = {
                     "compared": comparison.compared,
                     "lost": len(comparison.lost),
@@ -165,8 +167,17 @@ class Trial:
                 }
         self._values[when] = found
 
-    def _entries(self, version: Version, when: str) -> list[Entry]:
-        """A version's entries in the names of the schema that there is."""
+    def _in_words(self, entries: Iterable[Entry], when: str) -> list[Entry]:
+        """Entries in the names of the schema that there is."""
         words = self._change.in_old_words if when == "rolled back" else self._change.in_new_words
-        entries = self._traffic.entries(version)
         return [replace(entry, rows=tuple(words(row) for row in entry.rows)) for entry in entries]
+
+
+def _without(ledger: Ledger, entries: Iterable[Entry]) -> Ledger:
+    """The ledger without the cells that these entries wrote."""
+    written = {(row.table, row.pk, column) for entry in entries for row in entry.rows for column in row.values}
+    rows = {
+        (table, pk): {column: value for column, value in cells.items() if (table, pk, column) not in written}
+        for (table, pk), cells in ledger.rows.items()
+    }
+    return replace(ledger, rows=rows)
