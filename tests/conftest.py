@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+# Hundreds of child processes start here: each would compile everything anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import django
 import pytest
