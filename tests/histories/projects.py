@@ -19,10 +19,11 @@ Make = Callable[[int], Any]
 class History:
     """One project: what pip installs without dependencies, INSTALLED_APPS after Django's own, and settings.
 
-    `defaults` is a module of settings that the project brings along.
-
-    `apps` are the labels whose migrations are counted as the project's. `values` makes what a column needs so that
-    the project's own code understands the row: "table.column" and a number.
+    `defaults` is a module of settings that the project brings along. `apps` are the labels whose migrations are
+    counted as the project's. `values` makes what a column needs so that the project's own code understands the row:
+    "table.column" and a number. `permissions` says whether Django makes permissions after each migration, which it
+    cannot where an old model gives one a name that Django now gives itself. New code writes nothing after those
+    migrations that are `continued` by the next one, whose code expects just what theirs has made.
     """
 
     name: str
@@ -34,6 +35,8 @@ class History:
     defaults: str = ""
     context_processors: tuple[str, ...] = ()
     values: Mapping[str, Make] = field(default_factory=dict)
+    permissions: bool = True
+    continued: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -98,6 +101,26 @@ _HELPDESK = History(
     settings={"SITE_ID": 1, "HELPDESK_TEAMS_MODEL": "auth.Group", "HELPDESK_TEAMS_MIGRATION_DEPENDENCIES": []},
 )
 
+
+def _nothing(_: int) -> None:
+    return None
+
+
+def _roots(table: str) -> dict[str, Make]:
+    """Make every row of a tree the root of one of its own, in both forms that the project has had for trees."""
+    kept: dict[str, Make] = {
+        "parent_id": _nothing,
+        "tree_id": lambda n: n,
+        "level": lambda _: 0,
+        "lft": lambda _: 1,
+        "rght": lambda _: 2,
+        "path": "{:04}".format,
+        "depth": lambda _: 1,
+        "numchild": lambda _: 0,
+    }
+    return {f"{table}.{column}": make for column, make in kept.items()}
+
+
 _WAGTAIL_APPS = (
     "wagtailforms",
     "wagtailredirects",
@@ -158,6 +181,7 @@ _WAGTAIL = History(
         "taggit",
     ),
     apps=(*_WAGTAIL_APPS, "taggit"),
+    values={**_roots("wagtailcore_page"), **_roots("wagtailcore_collection")},
     settings={"WAGTAIL_SITE_NAME": "histories", "WAGTAILADMIN_BASE_URL": "http://localhost"},
 )
 
@@ -256,6 +280,15 @@ _CMS = History(
     ),
     installed=("django.contrib.admin", "django.contrib.sites", "cms", "menus", "treebeard", "sekizai"),
     apps=("cms",),
+    permissions=False,
+    continued=("cms.0018_create_pagenode",),
+    values={
+        **_roots("cms_page"),
+        **_roots("cms_cmsplugin"),
+        **_roots("cms_treenode"),
+        "cms_page.publisher_is_draft": lambda _: True,
+        "cms_page.publisher_public_id": _nothing,
+    },
     context_processors=("sekizai.context_processors.sekizai", "cms.context_processors.cms_settings"),
     settings={
         "SITE_ID": 1,
@@ -290,4 +323,27 @@ _RESULTS = History(
     apps=("django_celery_results",),
 )
 
-HISTORIES = {history.name: history for history in (_OAUTH, _RESULTS, _HELPDESK, _CMS, _OSCAR, _WAGTAIL)}
+_SOCIAL = History(
+    name="social",
+    package="social-auth-app-django==8.0.0",
+    requirements=(
+        "certifi==2026.10.18",
+        "cffi==2.1.1",
+        "charset_normalizer==3.5.2",
+        "cryptography==50.0.2",
+        "defusedxml==0.7.1",
+        "idna==3.20",
+        "oauthlib==4.0.1",
+        "pycparser==3.12",
+        "pyjwt==2.15.1",
+        "python3_openid==3.2.0",
+        "requests==2.34.2",
+        "requests_oauthlib==2.0.0",
+        "social_auth_core==7.0.0",
+        "urllib3==2.8.0",
+    ),
+    installed=("social_django",),
+    apps=("social_django",),
+)
+
+HISTORIES = {history.name: history for history in (_OAUTH, _RESULTS, _SOCIAL, _HELPDESK, _CMS, _OSCAR, _WAGTAIL)}

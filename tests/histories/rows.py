@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
+from zlib import crc32
 
 from django.db import DatabaseError, connections, models, transaction
 
@@ -24,6 +25,7 @@ Row = dict[str, Any]
 Rows = dict[str, dict[Any, Row]]
 
 _EACH = 3
+_TRIES = 12
 # Django makes these itself, after every migration.
 _DJANGOS = frozenset({"django_content_type", "auth_permission"})
 
@@ -41,13 +43,15 @@ class Written:
 class Writer:
     """Makes rows from what one database has, each with values that no other has, and inserts them anywhere.
 
-    `keeps_null` are the "table.column" that may be NULL: those that no later migration tightens.
+    `keeps_null` are the "table.column" that may be NULL: those that no later migration tightens. `unique` are the
+    columns of a table that some migration wants to be unique together.
     """
 
     alias: str
     special: Mapping[str, Make]
     number: int = 100
     keeps_null: set[str] = field(default_factory=set)
+    unique: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
 
     def fill(self, apps: Any) -> list[Written]:
         """Insert rows until every model has a few; return them, parents first."""
@@ -81,31 +85,52 @@ class Writer:
         return Written(table=model._meta.db_table, key=values[key], values=values)
 
     def _insert_new(self, model: Any) -> list[Written]:
-        row = self.make(model)
-        if row is None or insert(self.alias, row):
-            return []  # Nothing to refer to, or a combination that a constraint has once already.
-        return [row]
+        for _ in range(_TRIES):
+            row = self.make(model)
+            if row is None:
+                break  # There is nothing to refer to.
+            if not self._has_twin(row) and not insert(self.alias, row):
+                return [row]
+        return []
+
+    def _has_twin(self, row: Written) -> bool:
+        """Whether a row is there already that a later migration will not allow beside this one."""
+        quote = connections[self.alias].ops.quote_name
+        with connections[self.alias].cursor() as cursor:
+            for columns in self.unique.get(row.table, ()):
+                values = [row.values.get(c) for c in columns]
+                if any(value is None for value in values):
+                    continue
+                where = " AND ".join(f"{quote(c)} = %s" for c in columns)
+                cursor.execute(f"SELECT FROM {quote(row.table)} WHERE {where}", values)
+                if cursor.fetchone() is not None:
+                    return True
+        return False
+
+    def _is_unique(self, model: Any, column: Any) -> bool:
+        return column.unique or (column.column,) in self.unique.get(model._meta.db_table, ())
 
     def _value(self, model: Any, column: Any) -> Any:
         name = f"{model._meta.db_table}.{column.column}"
         if name in self.special:
             return self.special[name](self.number)
+        unique = self._is_unique(model, column)
         if column.remote_field is not None:
-            return self._reference(column)
-        if column.null and name in self.keeps_null and self.number % 3 == 0 and not column.unique:
+            return self._reference(column, unique=unique)
+        if column.null and name in self.keeps_null and self.number % 3 == 0 and not unique:
             return None
-        if column.choices and not column.unique:
+        if column.choices and not unique:
             choices = [value for value, _ in column.flatchoices if value is not None]
             return choices[self.number % len(choices)] if choices else None
         return _plain(str(column.db_type(connections[self.alias])), self.number)
 
-    def _reference(self, column: Any) -> Any:
+    def _reference(self, column: Any, *, unique: bool) -> Any:
         target = column.target_field
         parents = _column(self.alias, target.model._meta.db_table, target.column)
-        if column.unique:
+        if unique:
             used = set(_column(self.alias, column.model._meta.db_table, column.column))
             parents = [key for key in parents if key not in used]
-        return parents[self.number % len(parents)] if parents else None
+        return parents[crc32(f"{column.column} {self.number}".encode()) % len(parents)] if parents else None
 
 
 def _plain(type_: str, n: int) -> Any:
@@ -231,51 +256,79 @@ def _comparable(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
 
 
-def lost(before: Rows, after: Rows) -> list[str]:
-    """Return each row or value of `before` that `after` has not, as a sentence."""
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """A value that is another now, or a row that is gone: then `column` is empty."""
+
+    table: str
+    key: Any
+    column: str = ""
+    was: Any = None
+    now: Any = None
+
+    def __str__(self) -> str:
+        if not self.column:
+            return f"{self.table}: the row {self.key} is gone"
+        return f"{self.place} of row {self.key} was {self.was!r} and is {self.now!r}"
+
+    @property
+    def place(self) -> str:
+        """The table, and the column if it is a value."""
+        return f"{self.table}.{self.column}" if self.column else self.table
+
+
+def lost(before: Rows, after: Rows) -> list[Lost]:
+    """Return each row or value of `before` that `after` has not."""
     found = []
     for table, by_key in before.items():
         for key, values in by_key.items():
             now = after.get(table, {}).get(key)
             if now is None:
-                found.append(f"{table}: the row {key} is gone")
+                found.append(Lost(table=table, key=key))
                 continue
             found += [
-                f"{table}.{column} of row {key} was {value!r} and is {now.get(column)!r}"
+                Lost(table=table, key=key, column=column, was=value, now=now.get(column))
                 for column, value in values.items()
                 if now.get(column, ...) != value
             ]
     return found
 
 
-def steady(found: Rows, apps: Any, since: datetime) -> Rows:
-    """Return the rows without what every run makes anew: random defaults, and moments of this run."""
-    random = {
-        (model._meta.db_table, f.column)
+def made_at_random(apps: Any) -> set[str]:
+    """Return the "table.column" whose default is another at each call, or the moment of it."""
+    return {
+        f"{model._meta.db_table}.{f.column}"
         for model in tables_of(apps)
         for f in model._meta.local_concrete_fields
-        if _is_random(f)
-    }
-    return {
-        table: {
-            key: {
-                column: _without_now(value, since) for column, value in values.items() if (table, column) not in random
-            }
-            for key, values in by_key.items()
-        }
-        for table, by_key in found.items()
+        if getattr(f, "auto_now", False) or getattr(f, "auto_now_add", False) or _is_random(f)
     }
 
 
 def _is_random(column: models.Field[Any, Any]) -> bool:
     default = column.default
-    return callable(default) and default() != default()
+    return callable(default) and (isinstance(default(), date) or default() != default())
 
 
-def _without_now(value: Any, since: datetime) -> Any:
-    if isinstance(value, datetime) and value.tzinfo is not None and value >= since:
-        return "now"
-    return value
+def make_same(alias: str, apps: Any, wanted: Rows) -> None:
+    """Give a database the rows of another."""
+    there = rows(alias, apps)
+    keys = {model._meta.db_table: model._meta.pk.column for model in tables_of(apps)}
+    quote = connections[alias].ops.quote_name
+    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        for gone in lost(wanted, there):
+            table, key = quote(gone.table), quote(keys[gone.table])
+            if gone.column:
+                cursor.execute(f"UPDATE {table} SET {quote(gone.column)} = %s WHERE {key} = %s", [gone.was, gone.key])
+                continue
+            values = wanted[gone.table][gone.key]
+            marks = ", ".join(["%s"] * len(values))
+            cursor.execute(
+                f"INSERT INTO {table} ({', '.join(map(quote, values))}) VALUES ({marks})", [*values.values()]
+            )
+        for more in lost(there, wanted):
+            if not more.column:
+                cursor.execute(f"DELETE FROM {quote(more.table)} WHERE {quote(keys[more.table])} = %s", [more.key])
 
 
 def number_on(alias: str) -> None:
@@ -294,3 +347,17 @@ def number_on(alias: str) -> None:
         )
         for (statement,) in cursor.fetchall():
             cursor.execute(statement)
+
+
+def sequences_of(alias: str, tables: set[str]) -> set[str]:
+    """Return the sequences that columns of these tables own."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT s.relname FROM pg_class s JOIN pg_depend d ON d.objid = s.oid AND d.deptype IN ('a', 'i')
+            JOIN pg_class c ON c.oid = d.refobjid
+            WHERE s.relkind = 'S' AND d.classid = 'pg_class'::regclass AND c.relname = ANY(%s)
+            """,
+            [list(tables)],
+        )
+        return {name for (name,) in cursor.fetchall()}

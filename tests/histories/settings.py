@@ -9,7 +9,7 @@ _HISTORY = HISTORIES[os.environ["SEGUE_HISTORY"]]
 
 SECRET_KEY = "histories"
 USE_TZ = True
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+PASSWORD_HASHERS = ["tests.histories.hashing.SameHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
@@ -45,7 +45,7 @@ _POSTGRESQL = {
     "USER": "postgres",
     "HOST": "127.0.0.1",
 }
-DATABASES = {"default": {**_POSTGRESQL}, "stock": {**_POSTGRESQL}, "probe": {**_POSTGRESQL}}
+DATABASES = {alias: {**_POSTGRESQL} for alias in ("default", "stock", "before", "probe")}
 SEGUE = {"LOCK_DEADLINE": "20s", "RUNNER_WAIT": "1s"}
 if _HISTORY.defaults:
     globals().update({k: v for k, v in vars(import_module(_HISTORY.defaults)).items() if k.isupper()})
