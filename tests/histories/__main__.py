@@ -1,6 +1,7 @@
 """`python -m tests.histories oauth`: the migrations of public projects, one at a time, with Segue and with stock.
 
-Without a name every project, each in a process of its own; `--report` then writes docs/histories.md.
+Without a name every project, each in a process of its own. `--report` then writes docs/histories.md, from these walks
+and from the last one of every other project.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from tests.histories.projects import HISTORIES
 
@@ -21,20 +20,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.histories", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(HISTORIES)}")
     parser.add_argument("--report", action="store_true", help="write docs/histories.md")
-    parser.add_argument("--json", type=Path, help="write one project's result to a file")
     parser.add_argument("--until", default="", help="stop after the migration that begins so")
     options = parser.parse_args()
     if len(options.names) == 1 and not options.report:
-        return _walk(options.names[0], options.json, options.until)
-    results = [_in_a_process(name) for name in options.names or HISTORIES]
+        return _walk(options.names[0], options.until)
+    codes = [_in_a_process(name) for name in options.names or HISTORIES]
     if options.report:
         from tests.histories.report import write
 
-        write(results)
-    return sum(bool(result["faults"] or any(s["faults"] for s in result["steps"])) for result in results)
+        found = [history.result for history in HISTORIES.values() if history.result.exists()]
+        write([json.loads(file.read_text(encoding="utf-8")) for file in found])
+    return sum(map(bool, codes))
 
 
-def _walk(name: str, file: Path | None, until: str) -> int:
+def _walk(name: str, until: str) -> int:
     HISTORIES[name].install()
     os.environ["SEGUE_HISTORY"] = name
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.histories.settings"
@@ -52,8 +51,7 @@ def _walk(name: str, file: Path | None, until: str) -> int:
         try:
             result = walk.go(until)
         finally:
-            if file:
-                file.write_text(json.dumps(walk.result.as_json(), indent=1), encoding="utf-8")
+            HISTORIES[name].result.write_text(json.dumps(walk.result.as_json(), indent=1), encoding="utf-8")
     faults = result.all_faults
     print(f"\n{result.package}: {len(result.steps)} migrations, {len(faults)} faults")
     for fault in faults:
@@ -61,12 +59,9 @@ def _walk(name: str, file: Path | None, until: str) -> int:
     return 1 if faults else 0
 
 
-def _in_a_process(name: str) -> dict:  # type: ignore[type-arg]
+def _in_a_process(name: str) -> int:
     """Django's settings and registry are one a process."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "result.json"
-        subprocess.run([sys.executable, "-m", "tests.histories", name, "--json", str(file)], check=False)
-        return json.loads(file.read_text(encoding="utf-8"))
+    return subprocess.run([sys.executable, "-m", "tests.histories", name], check=False).returncode
 
 
 if __name__ == "__main__":

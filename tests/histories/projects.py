@@ -43,6 +43,11 @@ class History:
         """Where it is installed, apart from what Segue's own tests run with."""
         return CACHE / self.name
 
+    @property
+    def result(self) -> Path:
+        """Where the result of its last walk is kept."""
+        return CACHE / f"{self.name}.json"
+
     def install(self) -> None:
         """Install what is missing and let this process import it, after everything that it has already."""
         CACHE.mkdir(exist_ok=True)
@@ -288,6 +293,9 @@ _CMS = History(
         **_roots("cms_treenode"),
         "cms_page.publisher_is_draft": lambda _: True,
         "cms_page.publisher_public_id": _nothing,
+        # A plugin is of one kind only, and goes with what it refers to.
+        "cms_aliaspluginmodel.alias_placeholder_id": _nothing,
+        "cms_placeholderreference.placeholder_ref_id": _nothing,
     },
     context_processors=("sekizai.context_processors.sekizai", "cms.context_processors.cms_settings"),
     settings={

@@ -162,6 +162,7 @@ class Walk:
         for number, migration in enumerate(self._plan):
             key = f"{migration.app_label}.{migration.name}"
             after = migration.mutate_state(state, preserve=True)
+            after.clear_delayed_apps_cache()
             step = Step(migration=key)
             self._say(f"{number + 1}/{len(self._plan)} {key}")
             if number == 0 or migration.app_label not in self._history.apps:
@@ -292,7 +293,7 @@ class Walk:
         by_old_code = rows("default", before.apps)
         gone = lost(at_start, by_old_code)
         at_random = made_at_random(before.apps)
-        step.faults += [f"rollback: {line}" for line in _some(_without(gone, way.lost_back, at_random))]
+        step.faults += [f"rollback: {line}" for line in _some(without(gone, way.lost_back, at_random))]
         step.segue = "back"
         self._written_stay(written, by_old_code, way, step)
         number_on("default")
@@ -301,7 +302,7 @@ class Walk:
         again = rows("default", after.apps)
         changed = lost({t: {r.key: dict(r.values) for r in written if r.table == t} for t in again}, again)
         step.segue_lost, step.segue_lost_of = len(gone) + len(changed), _places([*gone, *changed])
-        changed = _without(changed, way.lost_again, made_at_random(after.apps))
+        changed = without(changed, way.lost_again, made_at_random(after.apps))
         step.faults += [f"what new code wrote, after rollback and apply: {line}" for line in _some(changed)]
 
     def _differences_from_before(self, step: Step) -> list[str]:
@@ -313,7 +314,7 @@ class Walk:
         names = {r.name if r.kind is Kind.TABLE else f"{r.table}.{r.name}" for r in retired if not r.place}
         names |= sequences_of("default", names)
         found = catalog.differences(connections["default"], connections["before"], ignore=frozenset(names))
-        step.stays_wide = [match[1] for line in found if (match := _is_wider(line))]
+        step.stays_wide = [match[1] for line in found if (match := is_wider(line))]
         step.stays_null = [match[1] for line in found if (match := _NULLABLE.fullmatch(line)) and _has_null(match[1])]
         listed = {f"column {place}" for place in (*step.stays_wide, *step.stays_null)}
         return [line for line in found if line.split(" differs: ")[0] not in listed]
@@ -544,7 +545,7 @@ def _is_silent(migration: Migration) -> bool:
     return all(is_silent(operation) for _, operation in on_database(migration.operations))
 
 
-def _without(found: Sequence[Lost], excused: Sequence[Lost], at_random: set[str]) -> list[Lost]:
+def without(found: Sequence[Lost], excused: Sequence[Lost], at_random: set[str]) -> list[Lost]:
     """Return what is not among the excused: the same value became the same other one, where that is not at random."""
     left = []
     for one in found:
@@ -583,7 +584,7 @@ def _unique(state: ProjectState) -> Iterator[tuple[str, tuple[str, ...]]]:
                 yield table, tuple(names[n] for n in group)
 
 
-def _is_wider(line: str) -> re.Match[str] | None:
+def is_wider(line: str) -> re.Match[str] | None:
     """Whether a difference is that a column has a wider type of characters than it had."""
     match = _TYPES.fullmatch(line)
     if match is None or match["rest"] != match["old_rest"]:
