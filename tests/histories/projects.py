@@ -19,11 +19,11 @@ Make = Callable[[int], Any]
 class History:
     """One project: what pip installs without dependencies, INSTALLED_APPS after Django's own, and settings.
 
-    `defaults` is a module of settings that the project brings along. `apps` are the labels whose migrations are
-    counted as the project's. `values` makes what a column needs so that the project's own code understands the row:
-    "table.column" and a number. `permissions` says whether Django makes permissions after each migration, which it
-    cannot where an old model gives one a name that Django now gives itself. New code writes nothing after those
-    migrations that are `continued` by the next one, whose code expects just what theirs has made.
+    `apps` are the labels whose migrations are counted as the project's. `values` makes what a column needs so that
+    the project's own code understands the row: "table.column" and a number. `permissions` says whether Django makes
+    permissions after each migration, which it cannot where an old model gives one a name that Django now gives
+    itself. New code writes nothing after those migrations that are `continued` by the next one, whose code expects
+    just what theirs has made.
     """
 
     name: str
@@ -32,7 +32,6 @@ class History:
     installed: tuple[str, ...]
     apps: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    defaults: str = ""
     context_processors: tuple[str, ...] = ()
     values: Mapping[str, Make] = field(default_factory=dict)
     permissions: bool = True
@@ -126,152 +125,6 @@ def _roots(table: str) -> dict[str, Make]:
     return {f"{table}.{column}": make for column, make in kept.items()}
 
 
-_WAGTAIL_APPS = (
-    "wagtailforms",
-    "wagtailredirects",
-    "wagtailsearchpromotions",
-    "wagtailembeds",
-    "wagtailusers",
-    "wagtaildocs",
-    "wagtailimages",
-    "wagtailsearch",
-    "wagtailadmin",
-    "wagtailcore",
-)
-_WAGTAIL = History(
-    name="wagtail",
-    package="wagtail==7.0",
-    requirements=(
-        "anyascii==0.3.3",
-        "beautifulsoup4==4.15.0",
-        "certifi==2026.10.18",
-        "charset_normalizer==3.5.2",
-        "defusedxml==0.7.1",
-        "django_filter==26.2",
-        "django_modelcluster==6.5",
-        "django_permissionedforms==0.1",
-        "django_stubs_ext==6.1.2",
-        "django_taggit==6.1.0",
-        "django_tasks==0.7.0",
-        "django_treebeard==4.8.0",
-        "djangorestframework==3.18.3",
-        "draftjs_exporter==5.2.0",
-        "et_xmlfile==2.0.0",
-        "filetype==1.2.0",
-        "idna==3.20",
-        "laces==0.1.2",
-        "openpyxl==3.1.5",
-        "pillow==11.3.0",
-        "pillow_heif==1.8.1",
-        "requests==2.34.2",
-        "soupsieve==4.1.2",
-        "telepath==0.3.1",
-        "typing_extensions==4.16.0",
-        "urllib3==2.8.0",
-        "willow==1.12.0",
-    ),
-    installed=(
-        "wagtail.contrib.forms",
-        "wagtail.contrib.redirects",
-        "wagtail.contrib.search_promotions",
-        "wagtail.embeds",
-        "wagtail.users",
-        "wagtail.snippets",
-        "wagtail.documents",
-        "wagtail.images",
-        "wagtail.search",
-        "wagtail.admin",
-        "wagtail",
-        "modelcluster",
-        "taggit",
-    ),
-    apps=(*_WAGTAIL_APPS, "taggit"),
-    values={**_roots("wagtailcore_page"), **_roots("wagtailcore_collection")},
-    settings={"WAGTAIL_SITE_NAME": "histories", "WAGTAILADMIN_BASE_URL": "http://localhost"},
-)
-
-_DASHBOARDS = (
-    "Reports",
-    "Users",
-    "Orders",
-    "Catalogue",
-    "Offers",
-    "Partners",
-    "Pages",
-    "Ranges",
-    "Reviews",
-    "Vouchers",
-    "Communications",
-    "Shipping",
-)
-_OSCAR = History(
-    name="oscar",
-    package="django-oscar==4.0",
-    requirements=(
-        "babel==2.18.0",
-        "django_extra_views==0.15.0",
-        "django_haystack==3.3.0",
-        "django_phonenumber_field==8.5.0",
-        "django_tables2==2.7.0",
-        "django_treebeard==4.8.0",
-        "django_widget_tweaks==1.5.1",
-        "factory_boy==3.3.3",
-        "faker==40.54.0",
-        "phonenumbers==9.0.43",
-        "pillow==11.3.0",
-        "purl==1.6",
-        "six==1.17.0",
-    ),
-    installed=(
-        "django.contrib.sites",
-        "django.contrib.flatpages",
-        "oscar.config.Shop",
-        "oscar.apps.analytics.apps.AnalyticsConfig",
-        "oscar.apps.checkout.apps.CheckoutConfig",
-        "oscar.apps.address.apps.AddressConfig",
-        "oscar.apps.shipping.apps.ShippingConfig",
-        "oscar.apps.catalogue.apps.CatalogueConfig",
-        "oscar.apps.catalogue.reviews.apps.CatalogueReviewsConfig",
-        "oscar.apps.communication.apps.CommunicationConfig",
-        "oscar.apps.partner.apps.PartnerConfig",
-        "oscar.apps.basket.apps.BasketConfig",
-        "oscar.apps.payment.apps.PaymentConfig",
-        "oscar.apps.offer.apps.OfferConfig",
-        "oscar.apps.order.apps.OrderConfig",
-        "oscar.apps.customer.apps.CustomerConfig",
-        "oscar.apps.search.apps.SearchConfig",
-        "oscar.apps.voucher.apps.VoucherConfig",
-        "oscar.apps.wishlists.apps.WishlistsConfig",
-        "oscar.apps.dashboard.apps.DashboardConfig",
-        *(f"oscar.apps.dashboard.{name.lower()}.apps.{name}DashboardConfig" for name in _DASHBOARDS),
-        "treebeard",
-        "haystack",
-        "widget_tweaks",
-        "django_tables2",
-    ),
-    apps=(
-        "address",
-        "analytics",
-        "basket",
-        "catalogue",
-        "communication",
-        "customer",
-        "offer",
-        "order",
-        "partner",
-        "payment",
-        "reviews",
-        "shipping",
-        "voucher",
-        "wishlists",
-    ),
-    defaults="oscar.defaults",
-    settings={
-        "SITE_ID": 1,
-        "HAYSTACK_CONNECTIONS": {"default": {"ENGINE": "haystack.backends.simple_backend.SimpleEngine"}},
-    },
-)
-
 _CMS = History(
     name="cms",
     package="django-cms==4.1.6",
@@ -354,4 +207,4 @@ _SOCIAL = History(
     apps=("social_django",),
 )
 
-HISTORIES = {history.name: history for history in (_OAUTH, _RESULTS, _SOCIAL, _HELPDESK, _CMS, _OSCAR, _WAGTAIL)}
+HISTORIES = {history.name: history for history in (_OAUTH, _RESULTS, _SOCIAL, _HELPDESK, _CMS)}

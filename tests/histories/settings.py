@@ -1,7 +1,6 @@
 """Django settings of one history, which the environment names; the walk fills the databases in."""
 
 import os
-from importlib import import_module
 
 from tests.histories.projects import HISTORIES
 
@@ -47,6 +46,4 @@ _POSTGRESQL = {
 }
 DATABASES = {alias: {**_POSTGRESQL} for alias in ("default", "stock", "before", "probe")}
 SEGUE = {"LOCK_DEADLINE": "20s", "RUNNER_WAIT": "1s"}
-if _HISTORY.defaults:
-    globals().update({k: v for k, v in vars(import_module(_HISTORY.defaults)).items() if k.isupper()})
 globals().update(_HISTORY.settings)
