@@ -31,7 +31,9 @@ What is no difference, each time counted or listed below:
 - A value that a default makes at random, and a moment of the run, in a column that the migration adds or in rows that
   its own code writes. Both databases go on with the same one.
 - A type of characters that was widened stays wide after a rollback; going back from the finalized release narrows it.
-- NOT NULL does not come back with a column that was removed while rows which new code wrote have no value in it.
+- NOT NULL does not come back with a column that was removed while rows which new code wrote have no value in it, nor
+  a unique constraint while such rows have the same values.
+- Going back brings back what there was before, where stock makes it anew and under newer names.
 """
 
 _COUNTED = ("RenameField", "RenameModel", "AlterField", "RemoveField", "DeleteModel", "RunPython", "RunSQL")
@@ -102,11 +104,16 @@ def _all_the_way(result: dict[str, Any]) -> list[str]:
     if not result["back_to"]:
         return []
     lost = _number(result["segue_lost_all"], result["segue_lost_all_of"])
+    again = f" Forth again, stock has lost {result['stock_lost_all']} values, Segue {lost}."
     return [
         "",
-        f"All the way back, after the last migration was finalized: {result['back_to']} migrations. Forth again, "
-        f"stock has lost {result['stock_lost_all']} values, Segue {lost}.",
-        *([""] if result["back"] else []),
+        f"All the way back, after the last migration was finalized: {result['back_to']} migrations."
+        f"{again if result['is_forth_again'] else ' Not gone forth again.'}",
+        *([""] if result["back"] or result["as_it_was"] else []),
+        *(
+            f"- {name}: what it had removed has the names that it had before, unlike stock's"
+            for name in result["as_it_was"]
+        ),
         *(f"- {line}" for line in result["back"]),
     ]
 
@@ -121,6 +128,8 @@ def _excused(step: dict[str, Any]) -> list[str]:
         found.append(f"after the rollback {_places(step['stays_wide'])} stays wide")
     if step["stays_null"]:
         found.append(f"after the rollback {_places(step['stays_null'])} stays without NOT NULL")
+    if step["stays_loose"]:
+        found.append(f"after the rollback {_places(step['stays_loose'])} is not there")
     return [f"{step['migration']}: {line}" for line in found]
 
 

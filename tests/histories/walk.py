@@ -60,6 +60,7 @@ _TYPES = re.compile(
     r"\| character varying\((?P<old_size>\d+)\)(?P<old_rest>.*)"
 )
 _NULLABLE = re.compile(r"column (\S+) differs: (.*) \| \2 NOT NULL")
+_LOOSE = re.compile(r"constraint (?P<table>[^.]+)\.(?P<name>\S+) is missing on the left: UNIQUE \((?P<columns>[^)]+)\)")
 _ALIASES = ("default", "stock", "before", "probe")
 
 
@@ -69,7 +70,8 @@ class Step:
 
     Values that differ without fault are counted: where the migration's own code ran twice they are those that stock
     ends with when it runs it twice too, or a default made them at random. `stays_wide` are the columns that a
-    rollback leaves with the wider type, `stays_null` those that it leaves without NOT NULL, for new code's rows.
+    rollback leaves with the wider type, `stays_null` those that it leaves without NOT NULL for
+    new code's rows, `stays_loose` the unique constraints that it cannot make for them.
     """
 
     migration: str
@@ -83,6 +85,7 @@ class Step:
     at_random: int = 0
     stays_wide: list[str] = field(default_factory=list)
     stays_null: list[str] = field(default_factory=list)
+    stays_loose: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
@@ -98,6 +101,8 @@ class Result:
     rows: int = 0
     back_to: str = ""
     back: list[str] = field(default_factory=list)
+    as_it_was: list[str] = field(default_factory=list)
+    is_forth_again: bool = False
     faults: list[str] = field(default_factory=list)
     stock_lost_all: int = 0
     segue_lost_all: int = 0
@@ -131,6 +136,7 @@ class Walk:
         self._say = say
         self._unsaid: list[str] = []
         self._by_own_code: list[Lost] = []
+        self._schemas: dict[Key, Any] = {}
         self.result = Result(name=history.name, package=history.package)
         for alias in _ALIASES:
             connections[alias].settings_dict.update(NAME=f"history_{alias}", PORT=str(server.port))
@@ -218,6 +224,7 @@ class Walk:
         for alias in ("stock", "default"):
             number_on(alias)
         self._copy("stock", "before")
+        self._schemas[migration.app_label, migration.name] = catalog._describe(connections["before"], frozenset())
         try:
             self._stock("stock", migration, before, after)
         except Exception as error:
@@ -308,7 +315,8 @@ class Walk:
     def _differences_from_before(self, step: Step) -> list[str]:
         """How the schema after a rollback differs from the one before, besides what lies retired in its place.
 
-        Listed apart are a type that was widened and stays so, and a column in which new code left NULL.
+        Listed apart are a type that was widened and stays so, a column in which new code left NULL, and a unique
+        constraint that new code's rows break.
         """
         retired = self._session().journal.cemetery().all()
         names = {r.name if r.kind is Kind.TABLE else f"{r.table}.{r.name}" for r in retired if not r.place}
@@ -317,7 +325,11 @@ class Walk:
         step.stays_wide = [match[1] for line in found if (match := is_wider(line))]
         step.stays_null = [match[1] for line in found if (match := _NULLABLE.fullmatch(line)) and _has_null(match[1])]
         listed = {f"column {place}" for place in (*step.stays_wide, *step.stays_null)}
-        return [line for line in found if line.split(" differs: ")[0] not in listed]
+        for line in found:
+            if (match := _LOOSE.fullmatch(line)) and _has_duplicates(match["table"], match["columns"]):
+                step.stays_loose.append(f"{match['table']}.{match['name']}")
+                listed |= {f"{kind} {match['table']}.{match['name']}" for kind in ("index", "constraint")}
+        return [line for line in found if re.split(" differs: | is missing ", line)[0] not in listed]
 
     def _go_on(self, migration: Migration, step: Step) -> None:
         """After a rollback that was refused the release must still be there to finalize."""
@@ -410,6 +422,7 @@ class Walk:
 
     def _compare_all(self, before: dict[str, Rows], again: dict[str, Rows], at_random: set[str]) -> None:
         gone = lost(before["default"], again["default"])
+        self.result.is_forth_again = True
         self.result.segue_lost_all, self.result.segue_lost_all_of = len(gone), _places(gone)
         if "probe" in again:
             self.result.stock_lost_all = len(lost(before["stock"], again["probe"]))
@@ -457,6 +470,9 @@ class Walk:
                     done[alias].append(migration)
             if done["default"] == done["probe"] and key not in stays["default"]:
                 found = catalog.differences(connections["default"], connections["probe"])
+                if found and catalog._describe(connections["default"], frozenset()) == self._schemas[key]:
+                    self.result.as_it_was.append(f"{key[0]}.{key[1]}")
+                    continue
                 self.result.faults += [f"back from {key[0]}.{key[1]}: {line}" for line in _some(found)]
         return done["default"], done["probe"]
 
@@ -596,6 +612,16 @@ def _has_null(place: str) -> bool:
     table, column = map(connections["default"].ops.quote_name, place.split("."))
     with connections["default"].cursor() as cursor:
         cursor.execute(f"SELECT FROM {table} WHERE {column} IS NULL LIMIT 1")
+        return cursor.fetchone() is not None
+
+
+def _has_duplicates(table: str, columns: str) -> bool:
+    """Whether rows are the same in columns that are named as PostgreSQL quotes them."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            f"SELECT FROM {connections['default'].ops.quote_name(table)} "
+            f"WHERE ({columns}) IS NOT NULL GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"
+        )
         return cursor.fetchone() is not None
 
 
