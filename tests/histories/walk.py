@@ -485,7 +485,9 @@ class Walk:
             except Exception as error:
                 text = f"going forth again, {migration.app_label}.{migration.name}: {_said(error)}"
                 self.result.back.append(f"{'Segue' if alias == 'default' else 'stock'}: {text}")
-                if alias == "default":
+                key = f"{migration.app_label}.{migration.name}"
+                alike = any(s.migration == key and s.stock.startswith(_NOT_AGAIN) for s in self.result.steps)
+                if alias == "default" and not alike:
                     self.result.faults.append(text)
                 return False
         return True
