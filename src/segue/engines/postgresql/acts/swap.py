@@ -55,28 +55,37 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A foreign key from or to a member: its name, its table, and its definitions on the columns and on the twins."""
+    """A foreign key from or to a member: its name, its table, and its definitions on the columns and on the twins.
+
+    `mark` is that of what is attached to them.
+    """
 
     name: str
     table: str
     to_table: str
     definition: str
     twin_definition: str
+    mark: str = ""
 
     @property
     def clone(self) -> str:
         """The name that the twins' foreign key has until the swap."""
-        return label(TWIN, self.name)
+        return label(f"{TWIN}{self.mark}", self.name)
 
 
 def clone(attached: Attached) -> str:
     """Return the name of what is built for the twin beforehand."""
-    return label(TWIN, attached.name)
+    return label(f"{TWIN}{attached.mark}", attached.name)
 
 
 def spare(attached: Attached) -> str:
     """Return the name of the index that stands in for the primary key's on the way back."""
-    return label(OLD, attached.name)
+    return former(attached)
+
+
+def former(attached: Attached) -> str:
+    """Return the name that what hangs on the old column has after the swap."""
+    return label(f"{OLD}{attached.mark}", attached.name)
 
 
 def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tuple[str, ...]:
@@ -126,7 +135,7 @@ def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tu
 
 
 def _attached_forth(attached: Attached, table: str, quote: Quote) -> list[str]:
-    name, made, old = quote(attached.name), quote(clone(attached)), quote(label(OLD, attached.name))
+    name, made, old = quote(attached.name), quote(clone(attached)), quote(former(attached))
     if attached.kind == "p":
         return [
             f"{table} DROP CONSTRAINT {name}",
@@ -143,7 +152,7 @@ def _attached_forth(attached: Attached, table: str, quote: Quote) -> list[str]:
 
 
 def _attached_back(attached: Attached, table: str, quote: Quote) -> list[str]:
-    name, made, old = quote(attached.name), quote(clone(attached)), quote(label(OLD, attached.name))
+    name, made, old = quote(attached.name), quote(clone(attached)), quote(former(attached))
     if attached.kind == "p":
         return [
             f"{table} DROP CONSTRAINT {name}",

@@ -14,13 +14,16 @@ from django.db.backends.utils import strip_quotes
 from django.db.models import NOT_PROVIDED
 
 from segue.core.change import Act, Kind, Retired
+from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import nulls, retire
+from segue.engines.postgresql.acts.twin import TWIN
 from segue.engines.postgresql.catalog import ForeignKey
 from segue.engines.postgresql.editor import families
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.hearing import Alteration
 from segue.engines.postgresql.editor.rename import RenameVerbs
+from segue.engines.postgresql.editor.shape import NEW_COLUMN
 
 _AUTO = ("AutoField", "BigAutoField", "SmallAutoField")
 
@@ -43,6 +46,7 @@ class AlterVerbs(RenameVerbs):
             self._give_up_names(model, old_field, new_field)
         if not self._field_should_be_altered(old_field, new_field):
             return None
+        self._require_one_column(model._meta.db_table, old_field.column)
         altered = self._hear(model, old_field, new_field, strict)
         if self._has_no_online_form(altered):
             return self._as_stock(model, "alter_field", old_field, new_field, strict)
@@ -57,6 +61,17 @@ class AlterVerbs(RenameVerbs):
         if altered.primary_key and change is not families.Change.SAME:
             return True
         return _is_auto(altered.old_field) != _is_auto(altered.new_field) and change is families.Change.OTHER
+
+    def _require_one_column(self, table: str, column: str) -> None:
+        """What lies beside old code's column until finalize cannot become another one before that."""
+        for alias in self._aliases_of(table, column):
+            if alias.place.startswith((TWIN, NEW_COLUMN)):
+                raise StepFailed(
+                    f"{table}.{alias.column} lies beside the column that old code uses until finalize: it cannot be "
+                    "altered again before that.",
+                    next_command="manage.py migrate APP MIGRATION, to go one migration less far; segue finalize, when "
+                    "the code before it is gone; then the same command again",
+                )
 
     def _carry_over(self, altered: Alteration, column: str) -> None:
         """Emit the steps of one alteration."""

@@ -5,6 +5,7 @@ Owns how a step gets its id, and what becomes of statements that Django's own ed
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,7 @@ class StepEmitter(DatabaseSchemaEditor):
         self._catalog = Catalog(connection.cursor, self.quote_name)
         self._drafts: list[Draft] = []
         self._ids: Counter[str] = Counter()
+        self._graves = 0
         self._implicit_tables: list[Any] | None = None
 
     def _emit(self, slug: str, title: str, forward: Act, undo: tuple[Act, ...] | Irreversible, **more: Any) -> None:
@@ -143,7 +145,10 @@ class StepEmitter(DatabaseSchemaEditor):
         return archived
 
     def _grave(self) -> str:
-        return f"{self._release}_{len(self._cemetery.all())}"
+        """A part of a name that nothing else gets: what waits for finalize may need its own at the same time."""
+        self._graves += 1
+        place = hashlib.sha256(f"{self.prefix}:{self._graves}".encode()).hexdigest()[:6]
+        return f"{self._release}_{place}"
 
     def _schema(self) -> str:
         with self.connection.cursor() as cursor:

@@ -8,6 +8,7 @@ alias, or by the column's new name.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.ddl_references import Statement
@@ -31,7 +32,10 @@ from segue.engines.postgresql.editor.hearing import Alteration, Hearing
 
 @dataclass(frozen=True, kw_only=True)
 class Retyping:
-    """One column's change of type; `fields` are the model and its field before and after."""
+    """One column's change of type; `fields` are the field before and after.
+
+    `mark` is in the names of what is made for it, where there is another twin of the column.
+    """
 
     model: Any
     fields: tuple[Any, Any]
@@ -43,6 +47,7 @@ class Retyping:
     cast: str
     facts: Column
     rehearsed: Rehearsed
+    mark: str = ""
 
 
 class RetypeVerbs(Hearing, ColumnVerbs):
@@ -51,6 +56,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
     if TYPE_CHECKING:
         # Parts of Django's editor that its stubs leave out.
         _using_sql: Any
+        _part: Any
 
     def _retype(self, altered: Alteration, column: str, to: str) -> bool:
         """Give the column its new type; `to` is its name in new code, another one when it is renamed too.
@@ -73,6 +79,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             for model, old, new in altered.retyped
             if new is not altered.new_field
         ]
+        if kind is families.Change.OTHER:
+            to = self._final_name(altered.model._meta.db_table, column, to)
         if to != column or kind is families.Change.OTHER:
             self._require_alone(first, others)
             self._beside(altered, first, to)
@@ -84,6 +92,13 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         phase = Phase.CONTRACT if kind is families.Change.NARROWER else Phase.EXPAND
         self._exchange([first, *others], altered, phase)
         return phase is Phase.CONTRACT
+
+    def _final_name(self, table: str, column: str, to: str) -> str:
+        """A twin of another type takes the name that an earlier rename of the release has given, and its place."""
+        for alias in self._aliases_of(table, column):
+            to = alias.column
+            self._part(alias)
+        return to
 
     def _retire_gone(self, altered: Alteration) -> None:
         """Retire the indexes that go where the column itself stays: no swap takes them along."""
@@ -166,9 +181,21 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         if is_late and not facts.identity and new_field.db_type_suffix(connection=self.connection):
             # By the time of the swap the column numbers its rows itself.
             change = replace(change, facts=replace(facts, identity="BY DEFAULT", default=""))
-        rehearsed = self._rehearsed(altered, table, column, label(TWIN, column), change)
+        mark = self._mark(model, column, new_field)
+        rehearsed = self._rehearsed(altered, table, column, label(f"{TWIN}{mark}", column), change)
         self._require_free(table, column, rehearsed)
-        return replace(change, rehearsed=rehearsed)
+        attached = tuple(replace(one, mark=mark) for one in rehearsed.attached)
+        return replace(change, rehearsed=replace(rehearsed, attached=attached), mark=mark)
+
+    def _mark(self, model: Any, column: str, new_field: Any) -> str:
+        """Tell the column's twin from those of other shapes: swapped in this release already, or retired earlier."""
+        table = model._meta.db_table
+        named = self._cemetery.find(Kind.COLUMN, table, column)
+        definition = self._definition(model, new_field)
+        others = {r.place for r in named if r.definition != definition}
+        swapped = sum(bool(self._release) and self._release in r.place for r in named)
+        marks = (f"{number}_" if number > 1 else "" for number in count(swapped + 1))
+        return next(mark for mark in marks if label(f"{TWIN}{mark}", column) not in others)
 
     def _rehearsed(self, altered: Alteration | None, table: str, column: str, twin: str, change: Retyping) -> Rehearsed:
         using = f" USING {self.quote_name(column)}{change.cast}" if change.cast else ""
@@ -218,7 +245,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
     def _exchange(self, changes: list[Retyping], altered: Alteration, phase: Phase) -> None:
         keyed = len(changes) > 1 or any(a.kind == "p" for a in changes[0].rehearsed.attached)
         members = [self._member(change, keyed) for change in changes]
-        keys = self._keys_of_members(members)
+        keys = self._keys_of_members(members, changes[0].mark)
         retyped = list(zip(members, changes, strict=True))
         if phase is Phase.CONTRACT:
             self._require_all_fit(changes)
@@ -240,7 +267,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         twin = Twin(
             table=change.table,
             old=change.column,
-            new=label(TWIN, change.column),
+            new=label(f"{TWIN}{change.mark}", change.column),
             forth=Conversion(type=change.new_type, cast=change.cast),
             back=Conversion(type=change.old_type),
         )
@@ -262,7 +289,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         )
         # NULL that is allowed with the new type comes to the twin too; the old column kept it out until now.
         tight = facts.not_null and not change.fields[1].null
-        check = label(f"{TWIN}not_null_", change.column) if tight else ""
+        check = label(f"{TWIN}{change.mark}not_null_", change.column) if tight else ""
         return Member(
             twin=twin,
             place=label(f"segue_retired_{self._grave()}_", change.column),
@@ -276,13 +303,13 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             keeps_not_null=wraps and not change.fields[1].null,
         )
 
-    def _keys_of_members(self, members: list[Member]) -> list[Key]:
+    def _keys_of_members(self, members: list[Member], mark: str) -> list[Key]:
         """The foreign keys from and to the members, each with its definition on the twins."""
         twin_of = {(m.twin.table, m.twin.old): m.twin.new for m in members}
         found: dict[tuple[str, str], Key] = {}
         for member in members:
             for key in self._catalog.foreign_keys(member.twin.table, member.twin.old):
-                found[key.table, key.name] = self._key_of_members(key, twin_of)
+                found[key.table, key.name] = replace(self._key_of_members(key, twin_of), mark=mark)
         return list(found.values())
 
     def _key_of_members(self, key: ForeignKey, twin_of: dict[tuple[str, str], str]) -> Key:
@@ -590,7 +617,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
     def _emit_cleaning(self, member: Member, retired: Retired, gone: tuple[str, ...], *, naming: bool = False) -> None:
         table = member.twin.table
         for attached in member.attached:
-            old = label(swap.OLD, attached.name)
+            old = swap.former(attached)
             act = self._drop_index(table, old)
             if attached.kind in ("u", "c"):
                 drop = f"ALTER TABLE {self.quote_name(table)} DROP CONSTRAINT IF EXISTS {self.quote_name(old)}"
@@ -631,7 +658,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         self._emit_clones(replace(member, attached=early, check=""), table, Phase.EXPAND)
         self._emit_agreement(member, change)
         self._emit_clones(replace(member, attached=late), table, Phase.CONTRACT)
-        keys = self._keys_of_members([member])
+        keys = self._keys_of_members([member], change.mark)
         for key in keys:
             self._emit_key_clone(key, Phase.CONTRACT)
         retired = self._retired_by_swap(member, change)
@@ -662,7 +689,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             place, attached = member.twin.new, member.attached
         else:
             place = to
-            attached = self._rehearsed(altered, change.table, change.column, place, change).attached
+            again = self._rehearsed(altered, change.table, change.column, place, change)
+            attached = tuple(replace(one, mark=change.mark) for one in again.attached)
         twin = replace(member.twin, new=place)
         twin = replace(
             twin,

@@ -1,0 +1,72 @@
+"""A column that one release changes twice: one way to the end of it, or a refusal before anything has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import migrations, models
+
+from segue.core.errors import StepFailed
+from tests.operations.bookshop import assert_ends_as_stock, open_shop
+from tests.project import Project
+
+
+def _to(field: models.Field[Any, Any], name: str = "pages") -> migrations.AlterField:
+    return migrations.AlterField("book", name, field)
+
+
+WIDER = _to(models.BigIntegerField())
+TEXT = _to(models.TextField())
+RENAMED = migrations.RenameField("book", "pages", "leaves")
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        (WIDER, TEXT),
+        (RENAMED, _to(models.TextField(), "leaves")),
+        (RENAMED, _to(models.BigIntegerField(), "leaves"), migrations.RenameField("book", "leaves", "sheets")),
+        (_to(models.BigIntegerField(db_index=True)), WIDER, _to(models.BigIntegerField(unique=True))),
+    ],
+    ids=["wider, then another type", "renamed, then another type", "renamed around a wider type", "indexes"],
+)
+def test_a_column_changes_twice_forth_and_back_and_forth(project: Project, operations: tuple[Any, ...]) -> None:
+    open_shop(project)
+    project.migration(*operations)
+    old_book = project.model("Book", at="0001_step")
+
+    project.apply()
+    old_book.objects.create(title="by old", author_id=1, pages=1)
+    project.rollback()
+
+    assert sorted(old_book.objects.values_list("title", "pages")) == [("Godaan", 10), ("by old", 1)]
+    project.apply()
+    assert_ends_as_stock(project)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [RENAMED, _to(models.CharField(max_length=9)), _to(models.IntegerField()), _to(models.TextField(null=True))],
+    ids=["renamed", "shorter", "as it was", "NULL"],
+)
+def test_a_column_that_lies_beside_old_codes_is_not_changed_again_before_finalize(
+    project: Project, second: Any
+) -> None:
+    open_shop(project)
+    project.migration(TEXT)
+    project.migration(second)
+
+    with pytest.raises(StepFailed) as refused:
+        project.apply()
+
+    assert str(refused.value) == (
+        "shop_book.pages lies beside the column that old code uses until finalize: it cannot be altered again before "
+        "that.\nNext: manage.py migrate APP MIGRATION, to go one migration less far; segue finalize, when the code "
+        "before it is gone; then the same command again"
+    )
+    assert project.session().journal.runs()[-1].migrations == (("shop", "0001_step"),)
+    project.apply("0002_step")
+    project.finalize()
+    project.apply()
+    assert_ends_as_stock(project)
