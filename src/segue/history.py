@@ -101,9 +101,15 @@ class Migrator(MigrationExecutor):
         if self.progress_callback:
             self.progress_callback(action, migration, False)
 
-    def reload(self) -> None:
-        """Read again what is applied: another run may have changed it."""
+    def reload(self, planned: MigrationPlan | None = None) -> None:
+        """Read again what is applied: another run may have changed it.
+
+        The migrations stay those that are known or `planned`: whoever heard pre_migrate may have added operations.
+        """
+        known = {**self.loader.graph.nodes, **{(m.app_label, m.name): m for m, _ in planned or []}}
         self.loader = MigrationLoader(self.connection)
+        nodes = self.loader.graph.nodes
+        nodes.update({key: known[key] for key in nodes if known.get(key) is not None})
 
 
 def record(recorder: MigrationRecorder, migration: Migration, *, backwards: bool) -> None:

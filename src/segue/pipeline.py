@@ -79,7 +79,7 @@ def migrate(
     Returns the state after it, None when another run had done everything meanwhile.
     """
     with _holding(session):
-        session.migrator.reload()
+        session.migrator.reload(migrations)
         applied = set(session.migrator.loader.applied_migrations)
         backwards = bool(migrations) and migrations[0][1]
         left = [(m, back) for m, back in migrations if ((m.app_label, m.name) in applied) == backwards]
