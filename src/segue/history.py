@@ -138,6 +138,7 @@ def is_fresh(connection: BaseDatabaseWrapper) -> bool:
 
 def targets(loader: MigrationLoader, app: str | None, name: str | None) -> list[tuple[str, str | None]]:
     """Return the graph's nodes that an app and a migration's name or prefix mean; "zero" is before the first."""
+    _require_one_end(loader)
     if app is None:
         return [*loader.graph.leaf_nodes()]
     try:
@@ -151,6 +152,16 @@ def targets(loader: MigrationLoader, app: str | None, name: str | None) -> list[
     if name == "zero":
         return [(app, None)]
     return [_find(loader, app, name)]
+
+
+def _require_one_end(loader: MigrationLoader) -> None:
+    """Two last migrations of an app would be applied in an order that nobody has chosen; stock refuses them too."""
+    if conflicts := loader.detect_conflicts():
+        ends = "; ".join(f"{', '.join(sorted(names))} in {app}" for app, names in sorted(conflicts.items()))
+        raise UsageError(
+            f"There is more than one last migration: {ends}.",
+            next_command="manage.py makemigrations --merge",
+        )
 
 
 def _find(loader: MigrationLoader, app: str, name: str) -> Key:
@@ -167,6 +178,19 @@ def _find(loader: MigrationLoader, app: str, name: str) -> Key:
     return key
 
 
+def _not_in_graph(migrator: Migrator, key: Key) -> UsageError:
+    replacing = [name for name, migration in migrator.loader.replacements.items() if key in migration.replaces]
+    if replacing:
+        return UsageError(
+            f"Migration {'.'.join(key)} is part of {'.'.join(replacing[0])} now and cannot be unapplied by itself.",
+            next_command="run the rollback from the code before the squash",
+        )
+    return UsageError(
+        f"Migration {'.'.join(key)} is applied, but its file is not in this code.",
+        next_command="run the rollback from the code that applied it",
+    )
+
+
 def backwards_plan(migrator: Migrator, keys: Sequence[Key]) -> MigrationPlan:
     """Return the plan that unapplies exactly these migrations, newest first.
 
@@ -180,10 +204,7 @@ def backwards_plan(migrator: Migrator, keys: Sequence[Key]) -> MigrationPlan:
         try:
             chain = graph.backwards_plan(key)
         except NodeNotFoundError as error:
-            raise UsageError(
-                f"Migration {key[0]}.{key[1]} is applied, but its file is not in this code.",
-                next_command="run the rollback from the code that applied it",
-            ) from error
+            raise _not_in_graph(migrator, key) from error
         for node in chain:
             if node in applied and node not in wanted:
                 raise UsageError(
