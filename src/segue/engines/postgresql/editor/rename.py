@@ -14,6 +14,7 @@ from django.db.backends.ddl_references import Statement
 from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Alias, Kind
+from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.names import logical_column, logical_table
 from segue.engines.postgresql.acts import retire
@@ -41,6 +42,7 @@ class RenameVerbs(RetypeVerbs):
         if self._drafts:
             return super().alter_db_table(model, old_db_table, new_db_table)
         table = self._physical_table(old_db_table)
+        self._require_name(table, new_db_table)
         if table == new_db_table:
             return self._give_up_view(table)
         if table in self._new:
@@ -48,6 +50,15 @@ class RenameVerbs(RetypeVerbs):
         self._bury_table_in_the_way(new_db_table)
         self._see_through_view(table, new_db_table)
         return None
+
+    def _require_name(self, table: str, name: str) -> None:
+        """Refuse now what PostgreSQL would refuse at finalize."""
+        if '"' in table + name:
+            raise StepFailed(
+                f"{table} cannot be called {name}: PostgreSQL renames a table within its schema.",
+                next_command="move the table with ALTER TABLE … SET SCHEMA in a RunSQL, and change the model's "
+                "db_table with SeparateDatabaseAndState",
+            )
 
     def _see_through_view(self, table: str, name: str) -> None:
         before = tuple(a for a in self._cemetery.aliases if not a.column and a.place == table)
