@@ -141,16 +141,17 @@ class AlterVerbs(RenameVerbs):
         return kept
 
     def _keys_onto_the_field(self, altered: Alteration) -> list[tuple[str, Statement]]:
-        """Keys that refer to the field: the swap carries them over, and stock names them anew."""
-        table, column = altered.model._meta.db_table, altered.old_field.column
+        """Keys that refer to the field, or to a key that changes with it: the swap carries them, stock renames them."""
+        changed = [(model._meta.db_table, old.column) for model, old, _ in altered.retyped]
         onto = []
-        for key in self._catalog.foreign_keys(table, column):
-            if key.to_table != table or column not in key.to_columns:
-                continue
-            for statement in altered.foreign_keys:
-                parts: Any = statement.parts
-                if (key.table, key.columns) == (parts["table"].table, tuple(parts["column"].columns)):
-                    onto.append((key.name, statement))
+        for table, column in dict.fromkeys([(altered.model._meta.db_table, altered.old_field.column), *changed]):
+            for key in self._catalog.foreign_keys(table, column):
+                if key.to_table != table or column not in key.to_columns:
+                    continue
+                for statement in altered.foreign_keys:
+                    parts: Any = statement.parts
+                    if (key.table, key.columns) == (parts["table"].table, tuple(parts["column"].columns)):
+                        onto.append((key.name, statement))
         return onto
 
     def _joins_the_same(self, key: ForeignKey, statement: Statement) -> bool:
