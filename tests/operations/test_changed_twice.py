@@ -70,3 +70,30 @@ def test_a_column_that_lies_beside_old_codes_is_not_changed_again_before_finaliz
     project.finalize()
     project.apply()
     assert_ends_as_stock(project)
+
+
+def test_two_columns_of_one_index_change_their_types_in_one_release(project: Project) -> None:
+    open_shop(project)
+    together = models.UniqueConstraint(fields=["pages", "author", "size"], name="together")
+    by_both = models.Index(fields=["size", "pages"], name="by_both")
+    first = project.migration(
+        migrations.AddField("book", "size", models.IntegerField(default=0)),
+        migrations.AddConstraint("book", together),
+        migrations.AddIndex("book", by_both),
+    )
+    project.live(first)
+    project.finalize()
+    old_book = project.model("Book")
+    project.migration(WIDER, migrations.AlterField("book", "size", models.BigIntegerField(default=0)))
+
+    project.apply()
+    old_book.objects.create(title="by old", author_id=1, pages=1, size=2)
+    project.rollback()
+
+    assert sorted(old_book.objects.values_list("title", "pages", "size")) == [("Godaan", 10, 0), ("by old", 1, 2)]
+    project.apply()
+    assert_ends_as_stock(project)
+    project.rollback()
+    project.finalize()
+    project.stock(first)
+    assert project.differences() == []

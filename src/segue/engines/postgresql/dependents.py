@@ -59,8 +59,8 @@ class Attached:
     """An index or constraint that holds a column; `definition` is what it is on the twin.
 
     `kind` is "" for a plain index, else PostgreSQL's letter of the constraint: p, u, x or c. The definition of
-    an index begins with USING, that of a check is what ADD CONSTRAINT takes. `mark` tells a second twin's in one
-    release from the first one's.
+    an index begins with USING, that of a check is what ADD CONSTRAINT takes. `mark` tells what is
+    made for one twin from what is made for another.
     """
 
     kind: str

@@ -278,7 +278,7 @@ class RenameVerbs(RetypeVerbs):
         )
         if facts:
             for attached in rehearse(self.connection, table, column, name).attached:
-                if attached.kind not in ("c", "x"):
+                if attached.kind not in ("c", "x") and not attached.deferrable:
                     named = label(TWIN, f"{twin.digest}_{attached.name}")
                     self._emit_index_clone(table, named, attached, Phase.EXPAND, f"for {to}")
         self._emit_rename_at_finalize(column, alias, (*closing, *self._parted(alias)))

@@ -7,6 +7,7 @@ alias, or by the column's new name.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -184,8 +185,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         mark = self._mark(model, column, new_field)
         rehearsed = self._rehearsed(altered, table, column, label(f"{TWIN}{mark}", column), change)
         self._require_free(table, column, rehearsed)
-        attached = tuple(replace(one, mark=mark) for one in rehearsed.attached)
-        return replace(change, rehearsed=replace(rehearsed, attached=attached), mark=mark)
+        change = replace(change, mark=mark)
+        return replace(change, rehearsed=replace(rehearsed, attached=_marked(rehearsed, change)))
 
     def _mark(self, model: Any, column: str, new_field: Any) -> str:
         """Tell the column's twin from those of other shapes: swapped in this release already, or retired earlier."""
@@ -653,8 +654,9 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             opening=opening,
             closing=closing,
         )
-        early = tuple(a for a in member.attached if a.kind != "c")
-        late = tuple(a for a in member.attached if a.kind == "c")
+        # A bare unique index would refuse what a deferrable constraint, which old code's column has, lets pass.
+        early = tuple(a for a in member.attached if a.kind != "c" and not a.deferrable)
+        late = tuple(a for a in member.attached if a not in early)
         self._emit_clones(replace(member, attached=early, check=""), table, Phase.EXPAND)
         self._emit_agreement(member, change)
         self._emit_clones(replace(member, attached=late), table, Phase.CONTRACT)
@@ -690,7 +692,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         else:
             place = to
             again = self._rehearsed(altered, change.table, change.column, place, change)
-            attached = tuple(replace(one, mark=change.mark) for one in again.attached)
+            attached = _marked(again, change)
         twin = replace(member.twin, new=place)
         twin = replace(
             twin,
@@ -735,6 +737,12 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             self._emit(slug, title, forward, CONTRACT, phase=Phase.CONTRACT, **more)
         else:
             self._emit(slug, title, forward, undo, phase=working, **more)
+
+
+def _marked(rehearsed: Rehearsed, change: Retyping) -> tuple[Attached, ...]:
+    """What hangs on two columns is made for the twin of each."""
+    mark = f"{change.mark}{hashlib.sha256(change.column.encode()).hexdigest()[:4]}_"
+    return tuple(replace(one, mark=mark) for one in rehearsed.attached)
 
 
 def _made_anew(altered: Alteration) -> frozenset[str]:
