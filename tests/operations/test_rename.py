@@ -259,3 +259,33 @@ def test_a_model_that_refers_to_itself_many_times_is_renamed_there_and_back(proj
     project.rollback()
     project.apply()
     finish(project, last)
+
+
+def test_a_model_that_is_renamed_twice_takes_its_keys_and_its_many_to_many_table_along(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.RenameModel("Author", "Writer"),
+        migrations.RenameModel("Book", "Volume"),
+        migrations.RenameField("Volume", "id", "number"),
+        migrations.RenameModel("Volume", "Tome"),
+        migrations.RenameModel("Writer", "Poet"),
+    )
+
+    project.apply()
+    project.sql("INSERT INTO shop_tome_readers (tome_id, poet_id) VALUES (1, 2)")
+    project.sql("INSERT INTO shop_book_readers (book_id, author_id) VALUES (2, 1)")
+    read = project.sql("SELECT tome_id, poet_id FROM shop_tome_readers ORDER BY id")
+    finish(project, last)
+
+    assert read == [(1, 1), (2, 2), (1, 2), (2, 1)]
+    assert project.sql("SELECT tome_id, poet_id FROM shop_tome_readers ORDER BY id") == read
+
+
+def test_a_key_has_its_name_again_when_its_model_gets_the_old_name_again_in_the_same_release(project: Project) -> None:
+    shop(project)
+    project.migration(migrations.RenameModel("Author", "Writer"))
+    last = project.migration(migrations.RenameModel("Writer", "Author"))
+
+    project.apply()
+
+    finish(project, last)

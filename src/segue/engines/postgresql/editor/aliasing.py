@@ -25,13 +25,27 @@ _MARK = "segue: the table under the name that new code has for it"
 class Aliasing(StepEmitter):
     """A step emitter that knows the open aliases."""
 
-    states: tuple[Any, ...] = ()
-    """The project's state before and after the operation that speaks now."""
+    _states: tuple[Any, ...] = ()
+    _aliases_at_start: tuple[Alias, ...] = ()
+
+    @property
+    def states(self) -> tuple[Any, ...]:
+        """The project's state before and after the operation that speaks now."""
+        return self._states
+
+    @states.setter
+    def states(self, states: tuple[Any, ...]) -> None:
+        self._states, self._aliases_at_start = states, self._cemetery.aliases
 
     def physically(self, *things: Any) -> AbstractContextManager[Any]:
-        """Let models use the database's own names for the block: those of the states, of models and of fields."""
+        """Let models use the database's own names for the block: those of the states, of models and of fields.
+
+        The state before knows a table that the operation itself has renamed by the name that it had then.
+        """
         self._catalog.named = {a.place: a.table for a in self._cemetery.aliases if not a.column}
-        if not self._cemetery.aliases:
+        former = (a for a in self._aliases_at_start if not a.column and a not in self._cemetery.aliases)
+        aliases = (*former, *self._cemetery.aliases)
+        if not aliases:
             return nullcontext()
         models = (thing if hasattr(thing, "_meta") else getattr(thing, "model", None) for thing in things)
         every = [state.apps for state in self.states]
@@ -39,7 +53,7 @@ class Aliasing(StepEmitter):
         stack = ExitStack()
         for number, apps in enumerate(every):
             if not any(apps is earlier for earlier in every[:number]):
-                stack.enter_context(physical_names(apps, self._cemetery.aliases))
+                stack.enter_context(physical_names(apps, aliases))
         return stack
 
     def _field_should_be_altered(self, old_field: Any, new_field: Any, ignore: Any = None) -> bool:
@@ -55,6 +69,11 @@ class Aliasing(StepEmitter):
 
     def _physical_table(self, table: str) -> str:
         return next((a.place for a in self._cemetery.aliases if not a.column and a.table == table), table)
+
+    @property
+    def _tables_called_otherwise(self) -> set[str]:
+        """The tables that new code had another name for, or for a column of theirs, when the operation began."""
+        return {a.table if a.column else a.place for a in self._aliases_at_start}
 
     def _aliases_of(self, table: str, column: str | None = None) -> tuple[Alias, ...]:
         """The open aliases of a table's columns, or of one column, by the database's names."""

@@ -42,8 +42,7 @@ class AlterVerbs(RenameVerbs):
         types = [f.db_parameters(connection=self.connection)["type"] for f in (old_field, new_field)]
         if None in types:
             return super().alter_field(model, old_field, new_field, strict)
-        if self._goes_back:
-            self._give_up_names(model, old_field, new_field)
+        self._give_up_names(model, old_field, new_field)
         if not self._field_should_be_altered(old_field, new_field):
             return None
         self._require_one_column(model._meta.db_table, old_field.column)
@@ -99,8 +98,8 @@ class AlterVerbs(RenameVerbs):
         self._comment(altered, now)
         self._number_anew(altered, now)
         self._add_what_is_new(altered, now, late)
-        for name, statement in kept:
-            self._rename_key(name, statement)
+        for key, statement in kept:
+            self._rename_key(key, statement)
 
     def _number_anew(self, altered: Alteration, column: str) -> None:
         """Another primary key, and a column that begins or ceases to number its rows."""
@@ -120,27 +119,27 @@ class AlterVerbs(RenameVerbs):
 
     # Foreign keys
 
-    def _keys_kept(self, altered: Alteration) -> list[tuple[str, Statement]]:
+    def _keys_kept(self, altered: Alteration) -> list[tuple[ForeignKey, Statement]]:
         """Detach the field's old key and attach its new one; a key that only changes its name is kept."""
         table = altered.model._meta.db_table
         mine = [s for s in altered.foreign_keys if s.parts["table"].table == table]
         new = next((s for s in mine if altered.new_field.column in s.parts["column"].columns), None)
         kept = self._keys_onto_the_field(altered)
         for _, name in altered.foreign_keys_gone:
-            if any(name == onto for onto, _ in kept):
+            if any(name == onto.name for onto, _ in kept):
                 continue
             key = next((k for k in self._catalog.foreign_keys(table) if k.name == name and k.table == table), None)
             if key is None:
                 continue
             if new is not None and self._joins_the_same(key, new):
-                kept.append((name, new))
+                kept.append((key, new))
             else:
                 self._detach(key)
         if new is not None and not any(statement is new for _, statement in kept):
             self._attach_at_finalize(new)
         return kept
 
-    def _keys_onto_the_field(self, altered: Alteration) -> list[tuple[str, Statement]]:
+    def _keys_onto_the_field(self, altered: Alteration) -> list[tuple[ForeignKey, Statement]]:
         """Keys that refer to the field, or to a key that changes with it: the swap carries them, stock renames them."""
         changed = [(model._meta.db_table, old.column) for model, old, _ in altered.retyped]
         onto = []
@@ -151,7 +150,7 @@ class AlterVerbs(RenameVerbs):
                 for statement in altered.foreign_keys:
                     parts: Any = statement.parts
                     if (key.table, key.columns) == (parts["table"].table, tuple(parts["column"].columns)):
-                        onto.append((key.name, statement))
+                        onto.append((key, statement))
         return onto
 
     def _joins_the_same(self, key: ForeignKey, statement: Statement) -> bool:

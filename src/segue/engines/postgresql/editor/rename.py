@@ -21,6 +21,7 @@ from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.acts import twin as twins
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin
+from segue.engines.postgresql.catalog import ForeignKey
 from segue.engines.postgresql.dependents import rehearse
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.keys import keys_of
@@ -211,13 +212,16 @@ class RenameVerbs(RetypeVerbs):
         )
 
     def _give_up_names(self, model: Any, old_field: Any, new_field: Any) -> None:
-        """Going back while a rename is open, new code's name goes: the database has had the old one all the time."""
+        """Where a column gets its name again while a rename is open, the other goes: the database has always had it."""
         column = old_field.column
         if column == new_field.column and logical_column(old_field) != logical_column(new_field):
             for alias in self._aliases_of(model._meta.db_table, column):
                 self._part(alias)
 
     def _rename_by_alias(self, table: str, column: str, to: str, *, app: bool) -> None:
+        for parted in self._aliases_of(table, column):
+            if parted.twin:
+                self._part(parted)
         alias = Alias(table=table, column=to, place=column)
         before = self._aliases_of(table, column)
         opening, closing = self._app_alias((alias,) if app else ())
@@ -371,21 +375,35 @@ class RenameVerbs(RetypeVerbs):
             f"ELSE {alter} {quote(column)} TO {quote(to)}; END IF; END $segue$"
         )
 
-    def _rename_key(self, name: str, statement: Statement) -> None:
-        """Stock Django names a foreign key after what it joins; the key itself stays as it is."""
-        parts: Any = statement.parts
-        table, to = parts["table"].table, strip_quotes(str(parts["name"]))
-        if name == to:
+    def _rename_key(self, key: ForeignKey, statement: Statement) -> None:
+        """Stock Django names a foreign key after what it joins; the key itself stays as it is.
+
+        An earlier operation may have left it another name to take at finalize, so there it is found by what it joins.
+        """
+        to = strip_quotes(str(statement.parts["name"]))
+        if key.name == to and not {key.table, key.to_table} & self._tables_called_otherwise:
             return
-        quote = self.quote_name
+        literal, quote = self.quote_value, self.quote_name
+        columns = ", ".join(literal(column) for column in key.columns)
+        of_columns = "ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(number, place) "
+        of_columns += "JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number ORDER BY u.place)"
+        rename = (
+            f"format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {literal(quote(key.table))}, found, {literal(to)})"
+        )
         self._emit(
-            f"rename key {table}.{name}",
-            f"rename foreign key {name} of {table} to {to}",
+            f"rename key {key.table}.{key.name}",
+            f"rename foreign key {key.name} of {key.table} to {to}",
             Act(
-                statements=(f"ALTER TABLE {quote(table)} RENAME CONSTRAINT {quote(name)} TO {quote(to)}",),
-                locks=retire.exclusive(table),
+                statements=(
+                    "DO $segue$ DECLARE found name; BEGIN SELECT k.conname INTO found FROM pg_constraint k "
+                    f"WHERE k.contype = 'f' AND k.conrelid = to_regclass({literal(quote(key.table))}) "
+                    f"AND k.confrelid = to_regclass({literal(quote(key.to_table))}) "
+                    f"AND {of_columns} = ARRAY[{columns}]; "
+                    f"IF found <> {literal(to)} THEN EXECUTE {rename}; END IF; END $segue$",
+                ),
+                locks=retire.exclusive(key.table),
             ),
             CONTRACT,
             phase=Phase.CONTRACT,
-            unless_retired=((Kind.TABLE.value, table, table),),
+            unless_retired=((Kind.TABLE.value, key.table, key.table),),
         )
