@@ -289,3 +289,25 @@ def test_a_key_has_its_name_again_when_its_model_gets_the_old_name_again_in_the_
     project.apply()
 
     finish(project, last)
+
+
+def test_what_is_renamed_and_removed_in_one_release_comes_back_after_finalize(project: Project) -> None:
+    shop(project)
+    project.migration(
+        migrations.RenameField("Book", "title", "name"),
+        migrations.RenameModel("Book", "Volume"),
+        migrations.RenameModel("Author", "Writer"),
+        migrations.RenameField("Writer", "name", "full_name"),
+        migrations.RemoveField("Writer", "full_name"),
+        migrations.RemoveField("Volume", "author"),
+        migrations.DeleteModel("Volume"),
+    )
+    project.apply()
+    project.finalize()
+
+    project.rollback()
+    project.finalize()
+
+    assert project.sql("SELECT id, name FROM shop_author ORDER BY id") == [(1, "a"), (2, "b")]
+    assert project.sql("SELECT id, title, author_id FROM shop_book ORDER BY id") == [(1, "x", 1), (2, "y", 2)]
+    assert project.sql("SELECT book_id, author_id FROM shop_book_readers ORDER BY id") == [(1, 1), (2, 2)]

@@ -45,6 +45,22 @@ def physical_names(apps: Apps, aliases: Sequence[Alias]) -> Iterator[None]:
         _forget(apps)
 
 
+@contextmanager
+def logical_names(model: Any) -> Iterator[None]:
+    """Let one model use the names that the migrations have for its table and its columns for the block."""
+    holders = [(model._meta, "db_table"), *((field, "column") for field in model._meta.local_fields)]
+    physical = [(holder, attribute, getattr(holder, attribute)) for holder, attribute in holders]
+    try:
+        for holder, attribute in holders:
+            setattr(holder, attribute, _logical.get(id(holder), getattr(holder, attribute)))
+        _forget_fields(model)
+        yield
+    finally:
+        for holder, attribute, name in physical:
+            setattr(holder, attribute, name)
+        _forget_fields(model)
+
+
 def logical_table(model: Any) -> str:
     """Return the table's name as the migrations have it, whatever it is called for now."""
     return _name(model._meta, "db_table")
@@ -81,6 +97,10 @@ def _name(holder: Any, attribute: str) -> str:
 
 def _forget(apps: Apps) -> None:
     for model in _models(apps):
-        for field in (*model._meta.local_fields, *model._meta.local_many_to_many):
-            for cache in _CACHES:
-                field.__dict__.pop(cache, None)
+        _forget_fields(model)
+
+
+def _forget_fields(model: Any) -> None:
+    for field in (*model._meta.local_fields, *model._meta.local_many_to_many):
+        for cache in _CACHES:
+            field.__dict__.pop(cache, None)

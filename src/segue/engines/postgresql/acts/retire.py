@@ -8,7 +8,7 @@ with its foreign keys detached. `bury` gives either another name, so that the ol
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from segue.core.change import Act, LockMode, Retired, TableLock
@@ -213,28 +213,45 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def bury_column(retired: Retired, grave: str, quote: Quote) -> Act:
-    """Rename a retired column out of the way; its values stay."""
+def bury_column(retired: Retired, grave: str, quote: Quote, *, known_as: Retired | None = None) -> Act:
+    """Rename a retired column out of the way; its values stay, and are found by what new code knew the column as."""
     place, now = label(f"{BURIED_COLUMN}{grave}_", retired.name), retired.place or retired.name
+    known = known_as or retired
     return Act(
         statements=(f"ALTER TABLE {quote(retired.table)} RENAME COLUMN {quote(now)} TO {quote(place)}",),
         locks=exclusive(retired.table),
         revives=(retired,),
-        retires=(replace(retired, place=place, in_use=False),),
+        retires=(replace(retired, name=known.name, definition=known.definition, place=place, in_use=False),),
     )
 
 
-def bury_table(retired: Retired, grave: str, quote: Quote) -> Act:
-    """Move a retired table with its indexes, constraints and sequences into a schema of its own."""
+def bury_table(
+    retired: Retired,
+    grave: str,
+    quote: Quote,
+    *,
+    known_as: Retired | None = None,
+    columns: Iterable[tuple[str, str]] = (),
+) -> Act:
+    """Move a retired table with its indexes, constraints and sequences into a schema of its own.
+
+    There it has the names by which new code knew it: `columns` are pairs of what one is called and was known as.
+    """
     schema = shorten(f"{RETIRED_SCHEMA}_{grave}")
+    buried = replace(known_as or retired, place=schema)
+    alter = f"ALTER TABLE {quote(schema)}.{quote(retired.table)} RENAME"
+    is_renamed = buried.table != retired.table
     return Act(
         statements=(
             f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}",
             f"ALTER TABLE {quote(retired.table)} SET SCHEMA {quote(schema)}",
+            *(f"{alter} COLUMN {quote(now)} TO {quote(name)}" for now, name in columns),
+            *([f"{alter} TO {quote(buried.table)}"] if is_renamed else []),
         ),
         locks=exclusive(retired.table),
         revives=(retired,),
-        retires=(replace(retired, place=schema),),
+        retires=(buried,),
+        renames=((retired.table, buried.table),) if is_renamed else (),
     )
 
 

@@ -17,6 +17,7 @@ from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Kind, Retired
 from segue.core.plan import Phase
+from segue.engines.names import logical_names
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.editor.alter import AlterVerbs
@@ -102,27 +103,34 @@ class StepEditor(AlterVerbs, ContribVerbs):
         table = model._meta.db_table
         for key in self._catalog.foreign_keys(table):
             self._detach(key)
-        before = len(self.deferred_sql)
-        sql, params = self.table_sql(model)
-        definition = self._complete(sql, params or None)
-        del self.deferred_sql[before:]
-        retired = Retired(kind=Kind.TABLE, table=table, name=table, definition=definition)
+        retired = self._retired_table(model)
+        with logical_names(model):
+            known_as = self._retired_table(model)
+        columns = [(alias.place, alias.column) for alias in self._aliases_of(table)]
         self._emit(
             f"retire table {table}",
             f"retire table {table}",
             Act(retires=(retired,)),
             (Act(revives=(retired,)),),
         )
+        self._give_up_every_name(table)
         self._emit(
             f"bury table {table}",
             f"move retired table {table} out of the schema",
-            retire.bury_table(retired, self._grave(), self.quote_name),
+            retire.bury_table(retired, self._grave(), self.quote_name, known_as=known_as, columns=columns),
             CONTRACT,
             phase=Phase.CONTRACT,
             while_retired=(retired,),
         )
         self._new.discard(table)
         self._forget_deferred(lambda s: s.references_table(table))
+
+    def _retired_table(self, model: Any) -> Retired:
+        """The table as Django would make it, under the names that the model has for now."""
+        table, before = model._meta.db_table, len(self.deferred_sql)
+        sql, params = self.table_sql(model)
+        del self.deferred_sql[before:]
+        return Retired(kind=Kind.TABLE, table=table, name=table, definition=self._complete(sql, params or None))
 
     def translate_deferred(self) -> None:
         """Emit the deferred statements: indexes and constraints first, foreign keys in three passes.

@@ -9,6 +9,7 @@ from typing import Any
 from segue.core.change import Act, Alias, Kind, Retired
 from segue.core.errors import StepFailed
 from segue.core.plan import Phase
+from segue.engines.names import logical_names
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.catalog import Column
 from segue.engines.postgresql.editor.aliasing import Aliasing
@@ -43,7 +44,9 @@ class RemovalVerbs(PrimaryKeys, KeyVerbs, Aliasing):
         known = table not in self._new and (table, column) not in self._added_columns
         retired = self._retired_column(model, field, in_use=known and self.defers)
         self._added_columns -= {(table, column)}
-        burial = list(self._burial(retired))
+        with logical_names(model):
+            known_as = self._retired_column(model, field)
+        burial = list(self._burial(retired, known_as))
         self._emit(
             f"retire column {table}.{column}",
             f"retire column {table}.{column}",
@@ -109,7 +112,7 @@ class RemovalVerbs(PrimaryKeys, KeyVerbs, Aliasing):
             # Safe to go on without: a callable may need what has gone with its model, and NULL serves as well.
             return ""
 
-    def _burial(self, retired: Retired) -> Iterator[dict[str, Any]]:
+    def _burial(self, retired: Retired, known_as: Retired | None = None) -> Iterator[dict[str, Any]]:
         """Free a retired column's name and the names of what was built on it.
 
         Indexes and constraints hold no values of their own: they are dropped, and made again by a revival. So
@@ -142,12 +145,12 @@ class RemovalVerbs(PrimaryKeys, KeyVerbs, Aliasing):
         yield {
             "slug": f"bury column {table}.{name}",
             "title": f"rename retired column {table}.{name} out of the way",
-            "forward": self._buried(retired),
+            "forward": self._buried(retired, known_as),
         }
 
-    def _buried(self, retired: Retired) -> Act:
+    def _buried(self, retired: Retired, known_as: Retired | None) -> Act:
         """Rename the column, and the sequence that numbers it, which comes back with it."""
-        act = retire.bury_column(retired, self._grave(), self.quote_name)
+        act = retire.bury_column(retired, self._grave(), self.quote_name, known_as=known_as)
         sequence = self._catalog.own_sequence(retired.table, retired.place or retired.name)
         if not sequence:
             return act

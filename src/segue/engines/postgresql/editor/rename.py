@@ -144,6 +144,13 @@ class RenameVerbs(RetypeVerbs):
             (Act(aliases=aliases),),
         )
 
+    def _give_up_every_name(self, table: str) -> None:
+        """A table that is retired has no more names than the one that old code has for it."""
+        for alias in self._aliases_of(table):
+            self._part(alias)
+        if any(not alias.column and alias.place == table for alias in self._cemetery.aliases):
+            self._give_up_view(table)
+
     def _rename_new_table(self, table: str, name: str) -> None:
         """Nobody uses a table that this release has made, unless old code has another one of the name."""
         if self._is_in_use(name):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import NOT_PROVIDED, Value
 
 from segue.core.change import Kind, Retired
+from segue.engines.names import logical_column, logical_table
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.editor.emission import StepEmitter
 from segue.engines.postgresql.editor.filling import DatabaseDefault, Filling, Function, filling, function_of
@@ -66,7 +67,7 @@ class Shapes(StepEmitter):
             [
                 self._complete(definition, params or None),
                 *([f"CHECK ({check})"] if check else []),
-                *([f"REFERENCES {target.model._meta.db_table} ({target.column})"] if target else []),
+                *([f"REFERENCES {logical_table(target.model)} ({logical_column(target)})"] if target else []),
             ]
         )
 
