@@ -202,3 +202,28 @@ def test_an_archive_never_takes_the_name_of_a_table_that_is_there(albums: Shop) 
 
     assert albums.rows("SELECT mine FROM SEGUE_archive_1") == [(1,)]
     assert len(albums.rows(ALBUMS)) == 3
+
+
+def test_a_key_that_a_deleted_table_referred_to_changes_its_type_there_and_back(shop: Shop) -> None:
+    tag = ("code", models.CharField(max_length=20, primary_key=True))
+    shop.migration(
+        migrations.CreateModel("Tag", [tag]),
+        migrations.CreateModel(
+            "Song", [("id", models.BigAutoField(primary_key=True)), ("tags", models.ManyToManyField("shop.tag"))]
+        ),
+    )
+    shop.migration(
+        migrations.DeleteModel("Song"),
+        migrations.AlterField("tag", "code", models.CharField(max_length=99, primary_key=True)),
+    )
+    shop.apply("0001")
+    shop.write(
+        "INSERT INTO shop_tag VALUES ('loud')",
+        "INSERT INTO shop_song VALUES (1)",
+        "INSERT INTO shop_song_tags VALUES (1, 1, 'loud')",
+    )
+
+    shop.apply("0002")
+    shop.rollback()
+
+    assert shop.rows("SELECT * FROM shop_song_tags") == [(1, 1, "loud")]

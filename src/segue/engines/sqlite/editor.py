@@ -263,6 +263,9 @@ class ArchivingEditor(FittingEditor):
         with it the archived value, of one that was deleted. It also leaves out columns that no model knows.
         """
         table = _table(model)
+        is_for_another = not (create_field or delete_field or alter_fields)
+        if is_for_another and not self._archives.columns(table):
+            return  # States share their models, so one may still know of a model that refers to it and is deleted.
         self._bury_unknown(model)
         last = self._archives.sequence(table)
         remembered = self._memory(model, alter_fields or [])
