@@ -184,3 +184,22 @@ def test_after_the_taken_name_is_freed_the_same_command_succeeds(project: Projec
     project.apply()
 
     assert_ends_as_stock(project)
+
+
+def test_an_index_that_a_model_begins_with_and_loses_in_one_migration_is_never_made(project: Project) -> None:
+    open_shop(project)
+    project.migration(
+        migrations.CreateModel(
+            "Loan",
+            [("id", models.BigAutoField(primary_key=True)), ("note", models.CharField(max_length=9, db_index=True))],
+            options={"indexes": [models.Index(fields=["note"], name="lost_again")]},
+        ),
+        migrations.RemoveIndex("Loan", "lost_again"),
+        migrations.AlterModelTable("Loan", "lent"),
+    )
+
+    titles = [step.title for migration in plan(project).migrations for step in migration.steps]
+    project.apply()
+
+    assert not any("lost_again" in title for title in titles)
+    assert_ends_as_stock(project)

@@ -30,7 +30,12 @@ class IndexVerbs(StepEmitter):
         self._add_index(index.create_sql(model, self))
 
     def remove_index(self, model: Any, index: Index, concurrently: bool = False) -> None:  # noqa: ARG002
-        """Retire an index: it goes on serving old code and is dropped by finalize."""
+        """Retire an index: it serves old code until finalize drops it; one that is still deferred is never made."""
+        waiting = len(self.deferred_sql)
+        # Stock forgets it here, and names the table's other deferred indexes for good.
+        index.remove_sql(model, self)
+        if len(self.deferred_sql) < waiting:
+            return
         self._retire_index(model._meta.db_table, index.name, str(index.create_sql(model, self)))
 
     def rename_index(self, model: Any, old_index: Index, new_index: Index) -> None:
