@@ -154,3 +154,22 @@ def test_a_longer_text_is_a_matter_of_the_catalog(project: Project) -> None:
     project.stock(last)
 
     assert project.differences() == []
+
+
+def test_what_forbids_null_has_stocks_name_when_the_type_has_changed(project: Project) -> None:
+    shop(project, ("code", models.CharField(max_length=20)))
+    last = project.migration(
+        migrations.AlterField("Book", "pages", models.BigIntegerField()),
+        migrations.AlterField("Author", "id", models.BigAutoField(primary_key=True)),
+        migrations.AlterField("Book", "code", models.IntegerField()),
+    )
+    named = (
+        "SELECT conname FROM pg_constraint WHERE contype = 'n' "
+        "AND conrelid IN ('shop_book'::regclass, 'shop_author'::regclass) AND conname NOT LIKE '%%retired%%' ORDER BY 1"
+    )
+
+    project.apply()
+    project.finalize()
+    project.stock(last)
+
+    assert project.sql(named, []) == project.sql(named, [], alias="stock")

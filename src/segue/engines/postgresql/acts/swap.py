@@ -134,6 +134,23 @@ def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tu
     return tuple(statements)
 
 
+def name_not_null(table: str, column: str, quote: Quote) -> str:
+    """Return the statement that gives a column's NOT NULL the name that PostgreSQL 18 would, if that is free by now.
+
+    It was made while the column had a twin's name, and a renamed column's keeps its name.
+    """
+    relation, name = f"{_literal(quote(table))}::regclass", f"{table}_{column}_not_null"
+    own = f"SELECT attnum FROM pg_attribute WHERE attrelid = {relation} AND attname = {_literal(column)}"
+    rename = f"format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {_literal(quote(table))}, found, {_literal(name)})"
+    return (
+        "DO $segue$ DECLARE found name; BEGIN SELECT conname INTO found FROM pg_constraint "
+        f"WHERE conrelid = {relation} AND contype = 'n' AND conkey = ARRAY[({own})]; "
+        f"IF found <> {_literal(name)} AND length({_literal(name)}::name::text) = length({_literal(name)}) "
+        f"AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = {relation} AND conname = {_literal(name)}) "
+        f"THEN EXECUTE {rename}; END IF; END $segue$"
+    )
+
+
 def _attached_forth(attached: Attached, table: str, quote: Quote) -> list[str]:
     name, made, old = quote(attached.name), quote(clone(attached)), quote(former(attached))
     if attached.kind == "p":

@@ -30,6 +30,9 @@ from segue.engines.postgresql.editor.columns import ColumnVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.hearing import Alteration, Hearing
 
+# The version of PostgreSQL that has NOT NULL among the constraints.
+_NAMES_NOT_NULL = 180000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Retyping:
@@ -617,6 +620,11 @@ class RetypeVerbs(Hearing, ColumnVerbs):
 
     def _emit_cleaning(self, member: Member, retired: Retired, gone: tuple[str, ...], *, naming: bool = False) -> None:
         table = member.twin.table
+        if member.check and self.connection.pg_version >= _NAMES_NOT_NULL:
+            name = swap.name_not_null(table, member.name, self.quote_name)
+            named = Act(statements=(name,), locks=retire.exclusive(table))
+            what = f"the NOT NULL of {table}.{member.name}"
+            self._emit_clean(f"name {table}.{member.name}", f"give {what} its own name", named, retired, naming)
         for attached in member.attached:
             old = swap.former(attached)
             act = self._drop_index(table, old)
