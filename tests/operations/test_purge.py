@@ -933,3 +933,22 @@ def test_only_an_archive_that_there_is_can_be_forgotten(project: Project, store:
         pipeline.forget_archive(project.session(), "archive/none")
 
     assert refused.value.message == f"There is no archive archive/none. There are: {key}."
+
+
+def test_an_index_of_a_table_that_came_back_under_another_name_stays(project: Project, store: Path) -> None:
+    open_shop(project)
+    project.migration(
+        migrations.CreateModel(
+            "Loan",
+            [("id", models.BigAutoField(primary_key=True)), ("note", models.CharField(max_length=9, db_index=True))],
+        ),
+        migrations.AlterModelTable("Loan", "lent"),
+    )
+    project.apply()
+    project.rollback()
+    project.apply()
+    assert_ends_as_stock(project)
+
+    purge(project)
+
+    assert project.differences() == []

@@ -165,8 +165,8 @@ class RenameVerbs(RetypeVerbs):
         self._emit(
             f"rename table {table}",
             f"rename table {table} to {name}",
-            Act(statements=(alter.format(quote(table), quote(name)),)),
-            (Act(statements=(alter.format(quote(name), quote(table)),)),),
+            Act(statements=(alter.format(quote(table), quote(name)),), renames=((table, name),)),
+            (Act(statements=(alter.format(quote(name), quote(table)),), renames=((name, table),)),),
         )
         return None
 
