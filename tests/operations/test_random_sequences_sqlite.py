@@ -29,7 +29,7 @@ from tests.operations.sqlite.evolutions import (
 from tests.operations.sqlite.shop import ALIAS, Shop
 
 _EVERY_RUN = settings(
-    max_examples=15,
+    max_examples=12,
     deadline=None,
     derandomize=True,
     database=None,
@@ -83,7 +83,6 @@ def evolved(template: Path, folder: Path, evolution: Evolution) -> Iterator[tupl
     shutil.rmtree(folder)
 
 
-@pytest.mark.slow
 @_EVERY_RUN
 @given(evolution=evolutions())
 def test_there_and_back_and_there_again_loses_nothing(
