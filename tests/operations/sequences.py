@@ -16,11 +16,14 @@ from typing import Any
 
 import django
 import psycopg
+from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import connections, migrations, models
+from django.db.migrations.autodetector import MigrationAutodetector
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.questioner import MigrationQuestioner
 from django.db.migrations.state import ModelState, ProjectState
-from django.db.models import Q, Value
+from django.db.models import NOT_PROVIDED, Q, Value
 from django.db.models.functions import Lower, Now
 from django.test.utils import override_settings
 from django.utils import timezone
@@ -99,19 +102,26 @@ _BASE_MODELS = base_state().models
 
 @dataclass
 class Generated:
-    """Migrations to come after the base, each a list of operations."""
+    """Migrations to come after the base, each a list of operations; `before` are those that old code has already."""
 
     migrations: list[list[Operation]]
+    before: list[Operation] = field(default_factory=list)
 
     def __repr__(self) -> str:
+        numbered = [("before", self.before), *enumerate(self.migrations, start=3 if self.before else 2)]
         return "\n".join(
             f"migration {number}:\n" + "\n".join(f"    {_shown(op)}" for op in operations)
-            for number, operations in enumerate(self.migrations, start=2)
+            for number, operations in numbered
+            if operations
         )
+
+    def old_state(self) -> ProjectState:
+        """Return the state that old code has."""
+        return _after(base_state(), self.before)
 
     def state(self) -> ProjectState:
         """Return the state after all of them."""
-        return _after(base_state(), [op for ops in self.migrations for op in ops])
+        return _after(self.old_state(), [op for ops in self.migrations for op in ops])
 
 
 def _shown(operation: Operation) -> str:
@@ -136,24 +146,76 @@ def sequences(draw: st.DrawFn, *, reusing_names: bool) -> Generated:
     """
     state = base_state()
     names = Names(reusing=reusing_names)
-    operations: list[Operation] = []
-    for _ in range(draw(st.integers(1, 8))):
-        verb = draw(st.sampled_from([*_VERBS] if state.models else ["create model"]))
-        made = _VERBS[verb](draw, state, names)
-        operations += made
-        state = _after(state, made)
-    if not operations:
-        operations = _add_field(draw, state, names)
+    operations = _operations(draw, state, names, at_most=8) or _add_field(draw, state, names)
     cuts = sorted(draw(st.sets(st.integers(0, len(operations)), max_size=2)))
     parts = [operations[a:b] for a, b in zip([0, *cuts], [*cuts, len(operations)], strict=True)]
     return Generated(migrations=[part for part in parts if part])
 
 
+@st.composite
+def evolutions(draw: st.DrawFn) -> Generated:
+    """Two random states, and the migrations that Django's autodetector makes to get from one to the other."""
+    names = Names(reusing=False, detected=True)
+    before = _operations(draw, base_state(), names, at_most=3)
+    old = _after(base_state(), before)
+    operations = _operations(draw, old, names, at_most=8) or _add_field(draw, old, names)
+    found = _detected(old, _after(old, operations), renames=draw(st.booleans()))
+    return Generated(before=before, migrations=found or [operations])
+
+
+def _operations(draw: st.DrawFn, state: ProjectState, names: Names, *, at_most: int) -> list[Operation]:
+    operations: list[Operation] = []
+    for _ in range(draw(st.integers(0, at_most))):
+        verb = draw(st.sampled_from([*_VERBS] if state.models else ["create model"]))
+        made = _VERBS[verb](draw, state, names)
+        operations += made
+        state = _after(state, made)
+    return operations
+
+
+class _Developer(MigrationQuestioner):
+    """Answers makemigrations: what has no default and may not be empty was renamed, or it could not be added."""
+
+    def __init__(self, *, renames: bool) -> None:
+        super().__init__()
+        self._renames = renames
+
+    def ask_rename(self, model_name: str, old_name: str, new_name: str, field_instance: Any) -> bool:
+        return self._renames or not (field_instance.null or field_instance.has_default())
+
+    def ask_rename_model(self, old_model_state: Any, new_model_state: Any) -> bool:
+        return True
+
+    def ask_auto_now_add_addition(self, field_name: str, model_name: str) -> Any:
+        return timezone.now
+
+
+def _detected(old: ProjectState, new: ProjectState, *, renames: bool) -> list[list[Operation]]:
+    """Return the operations of each migration that is found; none where rows would need an answer of their own."""
+    changes = MigrationAutodetector(old, new, _Developer(renames=renames))._detect_changes()
+    found = [migration.operations for migration in changes.get("shop", [])]
+    return found if all(_rows_can_bear(operation, old) for ops in found for operation in ops) else []
+
+
+def _rows_can_bear(operation: Operation, old: ProjectState) -> bool:
+    """Whether an operation has a value for every row, and no reference that is suddenly to another table's rows."""
+    if isinstance(operation, migrations.AddField):
+        added = operation.field
+        given = getattr(added, "db_default", NOT_PROVIDED) is not NOT_PROVIDED or added.has_default()
+        return bool(added.many_to_many or added.null or (given and added.default is not None))
+    if isinstance(operation, migrations.AlterField) and operation.field.remote_field:
+        model = old.models.get(("shop", operation.model_name_lower))
+        before = model.fields.get(operation.name) if model else None
+        return before is None or before.remote_field.model == operation.field.remote_field.model
+    return True
+
+
 @dataclass
 class Names:
-    """Numbers what needs a name of its own."""
+    """Numbers what needs a name of its own; `detected` says that the autodetector is to find what is drawn."""
 
     reusing: bool
+    detected: bool = False
     number: int = 0
     models: set[str] = field(default_factory=set)
 
@@ -399,9 +461,8 @@ def _remove_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
 
 def _named_in_options(model: ModelState) -> set[str]:
     named = {n for together in model.options.get("unique_together", ()) for n in together}
-    named |= {n for c in model.options.get("constraints", ()) for n in c.fields}
-    for index in model.options.get("indexes", ()):
-        text = repr(index.deconstruct())
+    for part in (*model.options.get("constraints", ()), *model.options.get("indexes", ())):
+        text = repr(part.deconstruct())
         named |= {n for n in model.fields if n in text}
     return named
 
@@ -436,8 +497,10 @@ def _delete_model(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
 
 def _rename_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
     model = _pick(draw, _models(state))
-    name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many])
-    return [migrations.RenameField(model.name, name, names.next("renamed"))]
+    # RenameField leaves the model's indexes and constraints as they are: who runs makemigrations has changed them too.
+    fixed = _named_in_options(model) if names.detected else set()
+    name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many and n not in fixed])
+    return [migrations.RenameField(model.name, name, names.next("renamed"))] if name else []
 
 
 def _rename_model(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
@@ -491,11 +554,13 @@ def _altered(draw: st.DrawFn, field: models.Field[Any, Any]) -> models.Field[Any
 def _add_constraint(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
     model = _pick(draw, _models(state))
     numbers = [n for n, f in model.fields.items() if isinstance(f, models.IntegerField | models.DecimalField)]
+    # Below what the column's own type takes Django makes no check at all.
+    small = (models.SmallIntegerField, models.PositiveIntegerField, models.PositiveSmallIntegerField)
     kinds: list[Any] = [
         lambda: models.UniqueConstraint(fields=["id"], name=names.next("only")) if "id" in model.fields else None
     ]
     if numbers:
-        wide = {f"{numbers[0]}__gte": -1_000_000}
+        wide = {f"{numbers[0]}__gte": 1 if isinstance(model.fields[numbers[0]], small) else -1_000_000}
         check = "condition" if django.VERSION >= (5, 1) else "check"
         kinds.append(lambda: models.CheckConstraint(name=names.next("check"), **{check: Q(**wide)}))
     made = draw(st.sampled_from(kinds))()
@@ -534,13 +599,13 @@ class Writer:
 
     def insert(self, each: int = 2) -> None:
         """Insert rows of every model, with every column and every reference filled that can be."""
-        for model in _parents_first(_of_shop(self.apps)):
+        for model in parents_first(shop_models(self.apps)):
             for _ in range(each):
                 self._insert_one(model)
 
     def update(self) -> None:
         """Update every column of one row of every model, one column at a time."""
-        for model in _of_shop(self.apps):
+        for model in shop_models(self.apps):
             row = self._all(model).order_by("pk").last()
             for column in model._meta.local_concrete_fields:
                 if row is None or column.primary_key or isinstance(column, models.OneToOneField):
@@ -556,10 +621,13 @@ class Writer:
         if any(values.get(f.attname, 0) is None and not f.null for f in model._meta.local_concrete_fields):
             return  # No parent is there to refer to.
         row = self._all(model).create(**values)
+        self.written.append(row)
         for many in model._meta.local_many_to_many:
             if many.remote_field.through._meta.auto_created:
-                getattr(row, many.name).add(*self._all(many.related_model)[:2])
-        self.written.append(row)
+                self._add_many(row, many)
+
+    def _add_many(self, row: Any, many: Any) -> None:
+        getattr(row, many.name).add(*self._all(many.related_model)[:2])
 
     def _value(self, column: models.Field[Any, Any]) -> Any:
         n = self.number
@@ -599,11 +667,13 @@ def _fills_itself(column: models.Field[Any, Any]) -> bool:
     return isinstance(column, models.AutoField | models.BigAutoField)
 
 
-def _of_shop(apps: Any, *, implicit: bool = False) -> list[Any]:
+def shop_models(apps: Any, *, implicit: bool = False) -> list[Any]:
+    """Return the models of a state, those of many-to-many tables too if wanted."""
     return [m for m in apps.get_models(include_auto_created=implicit) if m._meta.app_label == "shop"]
 
 
-def _parents_first(found: list[Any]) -> list[Any]:
+def parents_first(found: list[Any]) -> list[Any]:
+    """Return the models so that a row of each can refer to rows of those before it."""
     ordered: list[Any] = []
     while len(ordered) < len(found):
         ready = [m for m in found if m not in ordered and _needs(m) <= {o._meta.label for o in ordered}]
@@ -624,7 +694,7 @@ def _needs(model: Any) -> set[str]:
 def rows(apps: Any, alias: str = "default") -> Rows:
     """Return every value of every row that the models of a state can see: model, primary key, attribute."""
     found: Rows = {}
-    for model in _of_shop(apps, implicit=True):
+    for model in shop_models(apps, implicit=True):
         columns = [f.attname for f in model._meta.local_concrete_fields]
         found[model._meta.label] = {
             row[model._meta.pk.attname]: {k: bytes(v) if isinstance(v, memoryview) else v for k, v in row.items()}
@@ -653,7 +723,7 @@ def lost(before: Rows, after: Rows) -> list[str]:
 def only_steady(apps: Any, found: Rows, labels: set[str]) -> Rows:
     """Return the rows of some models without the columns that every run fills differently."""
     kept: Rows = {}
-    for model in _of_shop(apps, implicit=True):
+    for model in shop_models(apps, implicit=True):
         if model._meta.label not in labels:
             continue
         steady = {
@@ -699,7 +769,8 @@ class Example(Project):
             connections[alias].close()
             _copy_database(templates.server, originals[alias], name)
             connections[alias].settings_dict["NAME"] = name
-        with override_settings(MIGRATION_MODULES={"shop": package}):
+        store = {"STORE": f"file://{folder}/{package}_store"}
+        with override_settings(MIGRATION_MODULES={"shop": package}, SEGUE={**settings.SEGUE, **store}):
             try:
                 example = cls(templates.server, folder / package, package)
                 example.migration(*BASE)
@@ -709,6 +780,22 @@ class Example(Project):
                     connections[alias].close()
                     connections[alias].settings_dict["NAME"] = originals[alias]
                     templates.server.drop_database(name)
+
+    def named_by_segue(self) -> set[str]:
+        """Return whatever is in the database under a name of Segue's; its own tables and what belongs to them too."""
+        found = self.sql(
+            """
+            SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname LIKE 'segue%%'
+            UNION SELECT 'relation ' || relname FROM pg_class WHERE relname LIKE 'segue%%'
+            UNION SELECT 'column ' || relname || '.' || attname FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+                WHERE attname LIKE '%%segue%%' AND NOT attisdropped AND relkind IN ('r', 'p', 'v')
+            UNION SELECT 'constraint ' || conname FROM pg_constraint WHERE conname LIKE '%%segue%%'
+            UNION SELECT 'trigger ' || tgname FROM pg_trigger WHERE tgname LIKE '%%segue%%'
+            UNION SELECT 'function ' || proname FROM pg_proc WHERE proname LIKE '%%segue%%'
+            """,
+            [],
+        )
+        return {name for (name,) in found}
 
 
 def _copy_database(server: Server, template: str, name: str) -> None:

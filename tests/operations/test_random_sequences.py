@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connections
 from hypothesis import HealthCheck, Phase, given, settings
 
+from segue import pipeline
 from segue.engines.postgresql.server import Server
 from tests.operations.sequences import (
     BASE,
@@ -19,16 +21,18 @@ from tests.operations.sequences import (
     Rows,
     Writer,
     base_state,
+    evolutions,
     lost,
     only_steady,
     rows,
     sequences,
     told,
 )
+from tests.operations.traffic import Traffic
 from tests.project import Project
 
 _EVERY_RUN = settings(
-    max_examples=8,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     database=None,
@@ -37,7 +41,7 @@ _EVERY_RUN = settings(
     suppress_health_check=[*HealthCheck],
 )
 _SLOW = settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     database=None,
     print_blob=True,
@@ -88,47 +92,88 @@ def test_there_and_back_and_there_again_loses_nothing_in_many_sequences(
         _there_and_back_and_there_again(project, generated)
 
 
+@pytest.mark.slow
+@_SLOW
+@given(generated=evolutions())
+def test_whatever_the_autodetector_finds_goes_there_and_back_and_there_again_without_a_loss(
+    templates: Project, folder: Path, numbers: itertools.count[int], generated: Generated
+) -> None:
+    with Example.copy(templates, folder, next(numbers)) as project:
+        _there_and_back_and_there_again(project, generated)
+
+
 def _there_and_back_and_there_again(project: Example, generated: Generated) -> None:
+    old_apps, new_apps = generated.old_state().apps, generated.state().apps
+    _bring_old_code(project, generated)
     for operations in generated.migrations:
         project.migration(*operations)
-    old_apps, new_apps = base_state().apps, generated.state().apps
-    from_the_start = rows(old_apps)
+    from_the_start, own_names = rows(old_apps), project.named_by_segue()
+    old, new = Traffic(generated.old_state().apps, 10_000), Traffic(generated.state().apps, 20_000)
 
-    project.apply()
+    with old.running():
+        project.apply()
+        _nothing_lost(from_the_start, rows(old_apps), "old code still reads what was there")
+        with told(new.apps), new.running():
+            old.go_on()
+            new.go_on()
+            new.is_on_its_way_out()
+            project.rollback()
+        old.go_on()
 
-    _nothing_lost(from_the_start, rows(old_apps), "old code still reads what was there")
-    new = Writer(new_apps, number=1_000)
-    with told(new_apps):
-        new.insert()
-        new.update()
-    old = Writer(old_apps, number=2_000)
-    old.insert()
-    with told(new_apps):
-        by_old_code, by_new_code = rows(old_apps), rows(new_apps)
+    _nothing_lost(from_the_start, rows(old_apps), "old code still reads what was there before the release")
+    _all_there(old, old_apps, "old code has every value that it wrote beside the release and its rollback")
 
-    project.rollback()
-
-    _nothing_lost(by_old_code, rows(old_apps), "old code has every value that it had before the rollback")
-    old.insert()
+    with old.running():
+        project.apply()
+        old.go_on()
+        with told(new_apps):
+            _all_there(new, new_apps, "new code has every value that it wrote before and during the rollback")
+        again = Traffic(generated.state().apps, 30_000)
+        with told(again.apps), again.running():
+            old.go_on()
+            again.go_on()
+    _all_there(old, old_apps, "and old code those that it wrote since")
     by_old_code = rows(old_apps)
-
-    project.apply()
-
     with told(new_apps):
-        _nothing_lost(by_new_code, rows(new_apps), "new code has every value that it wrote before the rollback")
-    _nothing_lost(by_old_code, rows(old_apps), "and old code those that it wrote since")
-    old.insert()
-    old.update()
-    with told(new_apps):
+        _all_there(again, new_apps, "and new code those that it wrote since")
         by_new_code = rows(new_apps)
 
     project.finalize()
 
     _nothing_lost(by_new_code, rows(new_apps), "finalize loses nothing")
-    Writer(new_apps, number=3_000).insert()
+    Writer(new_apps, number=5_000).insert()
     project.stock()
     assert project.differences() == [], "\n".join(project.differences())
     _assert_rows_from_the_start_are_equal(new_apps, from_the_start)
+
+    assert pipeline.purge(project.session(), timedelta(0)).postponed == ()
+
+    assert project.differences() == [], "\n".join(project.differences())
+    left = project.named_by_segue() - own_names
+    assert not left, sorted(left)
+    _nothing_lost(by_new_code, rows(new_apps), "purge loses nothing")
+
+    project.rollback()
+    project.finalize()
+
+    _nothing_lost(by_old_code, rows(old_apps), "the archives bring back what purge had dropped")
+
+
+def _bring_old_code(project: Example, generated: Generated) -> None:
+    """Bring both databases, with rows in every table, to the state that old code has."""
+    if not generated.before:
+        return
+    project.migration(*generated.before)
+    project.apply()
+    project.finalize()
+    project.stock()
+    for alias in ("default", "stock"):
+        Writer(generated.old_state().apps, alias, number=1_000).insert()
+
+
+def _all_there(traffic: Traffic, apps: object, promise: str) -> None:
+    missing = traffic.lost(rows(apps))
+    assert not missing, "\n".join([f"{promise}; yet:", *missing])
 
 
 def _nothing_lost(before: Rows, after: Rows, promise: str) -> None:
@@ -137,7 +182,7 @@ def _nothing_lost(before: Rows, after: Rows, promise: str) -> None:
 
 
 def _assert_rows_from_the_start_are_equal(new_apps: object, from_the_start: dict) -> None:
-    """Old code has updated one row of each model; those that it did not touch must be as stock's."""
+    """Nobody has updated these rows since, so they must be as stock's."""
     stock = only_steady(new_apps, rows(new_apps, "stock"), {*from_the_start})
     ours = only_steady(new_apps, rows(new_apps), {*from_the_start})
     _nothing_lost(stock, ours, "the rows from the start are as stock Django leaves them")
