@@ -129,16 +129,15 @@ class Walk:
             assert dict(self.project.sql("SELECT id, label FROM shop_shelf")) == self.values["shelf"], self.did
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_no_order_of_commands_loses_a_value(project: Project, seed: int) -> None:
-    walk = Walk(project, seed)
+def test_no_order_of_commands_loses_a_value(project: Project) -> None:
+    walk = Walk(project, seed=1)
 
-    for _ in range(16):
+    for _ in range(14):
         walk.step()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3, 15))
+@pytest.mark.parametrize("seed", range(2, 15))
 def test_no_long_order_of_commands_loses_a_value(project: Project, seed: int) -> None:
     walk = Walk(project, seed)
 
