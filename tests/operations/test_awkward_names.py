@@ -13,7 +13,7 @@ from tests.project import Project
 
 NAMES = {
     "63 bytes": "a_table_whose_name_is_just_as_long_as_postgresql_can_keep_in_it",
-    "signs": "It's Über.{книга}; -- \\x",
+    "signs": "It's Ü.{ж}; -\\x",
     "keyword": "order",
 }
 ID = ("id", models.BigAutoField(primary_key=True))
