@@ -173,3 +173,23 @@ def test_what_forbids_null_has_stocks_name_when_the_type_has_changed(project: Pr
     project.stock(last)
 
     assert project.sql(named, []) == project.sql(named, [], alias="stock")
+
+
+def test_a_key_of_a_table_whose_name_postgresql_cuts_becomes_a_bigint_with_what_refers_to_it(project: Project) -> None:
+    long = "a_name_that_is_longer_than_sixty_three_bytes_of_which_postgresql_keeps_the_beginning"
+    project.live(
+        project.migration(
+            migrations.CreateModel("Author", [ID], options={"db_table": long}),
+            migrations.CreateModel("Book", [ID, ("author", models.ForeignKey("shop.author", models.CASCADE))]),
+        )
+    )
+    project.sql(f"INSERT INTO {long} DEFAULT VALUES")
+    project.sql("INSERT INTO shop_book (author_id) VALUES (1)")
+    last = project.migration(migrations.AlterField("Author", "id", models.BigAutoField(primary_key=True)))
+
+    project.apply()
+    project.finalize()
+    project.stock(last)
+
+    assert project.differences() == []
+    assert project.sql(f"SELECT a.id FROM {long} a JOIN shop_book b ON b.author_id = a.id") == [(1,)]

@@ -145,17 +145,19 @@ class AlterVerbs(RenameVerbs):
         onto = []
         for table, column in dict.fromkeys([(altered.model._meta.db_table, altered.old_field.column), *changed]):
             for key in self._catalog.foreign_keys(table, column):
-                if key.to_table != table or column not in key.to_columns:
+                if retire.shorten(key.to_table) != retire.shorten(table) or column not in key.to_columns:
                     continue
                 for statement in altered.foreign_keys:
                     parts: Any = statement.parts
-                    if (key.table, key.columns) == (parts["table"].table, tuple(parts["column"].columns)):
+                    child = retire.shorten(parts["table"].table)
+                    if (retire.shorten(key.table), key.columns) == (child, tuple(parts["column"].columns)):
                         onto.append((key, statement))
         return onto
 
     def _joins_the_same(self, key: ForeignKey, statement: Statement) -> bool:
         parts: Any = statement.parts
-        return (key.to_table, key.to_columns) == (parts["to_table"].table, tuple(parts["to_column"].columns))
+        joined = (retire.shorten(parts["to_table"].table), tuple(parts["to_column"].columns))
+        return (retire.shorten(key.to_table), key.to_columns) == joined
 
     def _attach_at_finalize(self, statement: Statement) -> None:
         """Old code writes references that the new key would refuse, so it comes when old code has gone."""

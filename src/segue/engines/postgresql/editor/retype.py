@@ -309,16 +309,19 @@ class RetypeVerbs(Hearing, ColumnVerbs):
 
     def _keys_of_members(self, members: list[Member], mark: str) -> list[Key]:
         """The foreign keys from and to the members, each with its definition on the twins."""
-        twin_of = {(m.twin.table, m.twin.old): m.twin.new for m in members}
+        # Of the two tables that a key joins, the catalog knows one by what PostgreSQL keeps of its name.
+        twin_of = {(retire.shorten(m.twin.table), m.twin.old): m.twin.new for m in members}
         found: dict[tuple[str, str], Key] = {}
         for member in members:
             for key in self._catalog.foreign_keys(member.twin.table, member.twin.old):
-                found[key.table, key.name] = replace(self._key_of_members(key, twin_of), mark=mark)
+                of_members = self._key_of_members(key, twin_of)
+                found[retire.shorten(key.table), key.name] = replace(of_members, mark=mark)
         return list(found.values())
 
     def _key_of_members(self, key: ForeignKey, twin_of: dict[tuple[str, str], str]) -> Key:
-        columns = ", ".join(self.quote_name(twin_of.get((key.table, c), c)) for c in key.columns)
-        to_columns = ", ".join(self.quote_name(twin_of.get((key.to_table, c), c)) for c in key.to_columns)
+        table, to_table = retire.shorten(key.table), retire.shorten(key.to_table)
+        columns = ", ".join(self.quote_name(twin_of.get((table, c), c)) for c in key.columns)
+        to_columns = ", ".join(self.quote_name(twin_of.get((to_table, c), c)) for c in key.to_columns)
         actions = key.definition.rsplit(")", 1)[1]
         return Key(
             name=key.name,
