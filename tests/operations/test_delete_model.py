@@ -112,3 +112,18 @@ def test_rolling_back_past_a_model_of_the_same_name_brings_the_first_ones_rows_b
     project.rollback()
 
     assert [*first_book.objects.values_list("title", "pages")] == [("Godaan", 10)]
+
+
+def test_a_model_whose_column_has_just_changed_its_type_is_deleted_in_the_same_release(project: Project) -> None:
+    open_shop(project)
+    project.migration(
+        migrations.AlterField("Book", "pages", models.BigIntegerField()),
+        migrations.DeleteModel("Book"),
+    )
+
+    project.apply()
+
+    assert_ends_as_stock(project)
+    project.rollback()
+    project.finalize()
+    assert project.sql("SELECT title, pages FROM shop_book") == [("Godaan", 10)]

@@ -121,6 +121,8 @@ class StepEditor(AlterVerbs, ContribVerbs):
             CONTRACT,
             phase=Phase.CONTRACT,
             while_retired=(retired,),
+            # What is parted of its columns by then is parted by the name that the table has until this step.
+            naming=known_as.table == table,
         )
         self._new.discard(table)
         self._forget_deferred(lambda s: s.references_table(table))
