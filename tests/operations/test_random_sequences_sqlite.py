@@ -29,7 +29,7 @@ from tests.operations.sqlite.evolutions import (
 from tests.operations.sqlite.shop import ALIAS, Shop
 
 _EVERY_RUN = settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     database=None,
