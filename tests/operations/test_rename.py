@@ -311,3 +311,16 @@ def test_what_is_renamed_and_removed_in_one_release_comes_back_after_finalize(pr
     assert project.sql("SELECT id, name FROM shop_author ORDER BY id") == [(1, "a"), (2, "b")]
     assert project.sql("SELECT id, title, author_id FROM shop_book ORDER BY id") == [(1, "x", 1), (2, "y", 2)]
     assert project.sql("SELECT book_id, author_id FROM shop_book_readers ORDER BY id") == [(1, 1), (2, 2)]
+
+
+def test_a_key_of_a_new_table_is_named_after_the_last_name_of_what_it_refers_to(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.CreateModel("Shelf", [ID, ("owner", models.ForeignKey("shop.author", models.CASCADE))]),
+        migrations.RenameField("Author", "id", "number"),
+        migrations.RenameField("Author", "number", "code"),
+    )
+
+    project.apply()
+
+    finish(project, last)

@@ -193,7 +193,9 @@ class RenameVerbs(RetypeVerbs):
     def _rename_column(self, model: Any, old_field: Any, new_field: Any, column: str) -> None:
         """Give new code the column under its new name, by the cheapest way that serves both versions."""
         table, to = model._meta.db_table, new_field.column
-        self._name_anew(table, logical_table(model), column, to)
+        # What is deferred may have been named after the column's own name, or after one that it got in this release.
+        for name in dict.fromkeys([logical_column(old_field), column]):
+            self._name_anew(table, logical_table(model), name, to)
         self._bury_column_in_the_way(table, to)
         if table in self._new:
             self._rename_new_column(table, column, to)
