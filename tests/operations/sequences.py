@@ -218,7 +218,9 @@ def _rows_can_bear(operation: Operation, old: ProjectState) -> bool:
     if isinstance(operation, migrations.AddField):
         added = operation.field
         given = getattr(added, "db_default", NOT_PROVIDED) is not NOT_PROVIDED or added.has_default()
-        return bool(added.many_to_many or added.null or (given and added.default is not None))
+        # Stock would give every row the same value of a new primary key.
+        bearable = added.many_to_many or added.null or (given and added.default is not None)
+        return bool(bearable and not getattr(added, "primary_key", False))
     if isinstance(operation, migrations.AlterField) and operation.field.remote_field:
         model = old.models.get(("shop", operation.model_name_lower))
         before = model.fields.get(operation.name) if model else None
