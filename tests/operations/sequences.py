@@ -192,10 +192,19 @@ class _Developer(MigrationQuestioner):
 
 def _detected(old: ProjectState, new: ProjectState, *, renames: bool) -> list[list[Operation]]:
     """Return the operations of each migration that is found; none where rows would need an answer of their own."""
-    changes = MigrationAutodetector(old, new, _Developer(renames=renames))._detect_changes()
+    changes = MigrationAutodetector(_as_written(old), _as_written(new), _Developer(renames=renames))._detect_changes()
     found = [migration.operations for migration in changes.get("shop", [])]
     every = [operation for operations in found for operation in operations]
     return found if all(_rows_can_bear(operation, old) for operation in every) and _names_are_free(every, old) else []
+
+
+def _as_written(state: ProjectState) -> ProjectState:
+    """The state as models say it: RenameField leaves lists of lists in unique_together, which cannot be compared."""
+    state = state.clone()
+    for model in state.models.values():
+        if together := model.options.get("unique_together"):
+            model.options["unique_together"] = {tuple(names) for names in together}
+    return state
 
 
 def _names_are_free(operations: list[Operation], old: ProjectState) -> bool:
