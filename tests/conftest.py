@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,9 @@ from segue.engines.postgresql import PostgreSQL, canary  # noqa: E402
 from segue.engines.postgresql.server import Server  # noqa: E402
 from segue.stages import finalize  # noqa: E402
 from tests.project import Project  # noqa: E402
+
+# A test may write a migration twice within a second, and Python would keep the first one's code.
+sys.dont_write_bytecode = True
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrat
 from django.db.migrations.state import ProjectState
 
 from segue import alias, history
-from segue.core.change import Retired
+from segue.core.change import Kind, Retired
 from segue.core.errors import FailedAndUndone, GateNotMet, Interrupted, NewCodeConnected, UsageError
 from segue.core.event import EventKind
 from segue.core.evidence import NoBackup
@@ -361,8 +361,10 @@ def _require_no_waiting_steps(session: Session, planned: Plan, *, but: str) -> N
     stock = {lock.table for step in planned.steps if not step.online for lock in step.forward.locks}
     for run in session.journal.open_runs():
         waiting = {lock.table for step in run.steps_left for lock in step.forward.locks}
-        named = {lock.table for step in run.steps_left if step.naming for lock in step.forward.locks}
-        named |= {name for step in run.steps_left for names in step.forward.renames for name in names}
+        # A table that is buried takes nobody's name.
+        naming = [s for s in run.steps_left if not any(r.kind is Kind.TABLE for r in s.forward.retires)]
+        named = {lock.table for step in naming if step.naming for lock in step.forward.locks}
+        named |= {name for step in naming for names in step.forward.renames for name in names}
         touched = (stock & waiting) | (set(planned.tables) & named)
         if touched and run.release != but:
             raise GateNotMet(

@@ -23,7 +23,7 @@ FAIL = migrations.RunPython(steps.fail, steps.nothing)
 
 def test_the_plan_names_the_lock_of_an_operation_that_is_not_online(project: Project) -> None:
     open_shop(project)
-    name = project.migration(migrations.AlterField("book", "id", models.BigIntegerField(primary_key=True)))
+    name = project.migration(migrations.AlterField("book", "id", models.CharField(max_length=20, primary_key=True)))
 
     lines = render.plan_lines(plan(project))
 
