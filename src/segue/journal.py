@@ -88,6 +88,11 @@ class Journal:
         """Return one release."""
         return replay(self._read(release))
 
+    def new_release_id(self) -> str:
+        """Return an identifier that no release of this journal has."""
+        known = {run.release for run in self.runs()}
+        return next(release for release in iter(new_release_id, "") if release not in known)
+
     def under_way(self) -> Run | None:
         """Return the release that was begun and not ended, if a run was interrupted."""
         return next((run for run in reversed(self.runs()) if run.state in UNDER_WAY), None)

@@ -14,7 +14,6 @@ from segue.core.evidence import NoBackup
 from segue.core.plan import Direction
 from segue.core.run import Run
 from segue.history import MigrationPlan
-from segue.journal import new_release_id
 from segue.session import Session
 
 
@@ -62,7 +61,7 @@ def apply(
 
 
 def _start(session: Session, order: Order, backup: NoBackup) -> str:
-    release = new_release_id()
+    release = session.journal.new_release_id()
     backwards = bool(order.migrations) and order.migrations[0][1]
     session.journal.append(
         release,
