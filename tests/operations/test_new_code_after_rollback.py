@@ -23,11 +23,13 @@ BOOK = migrations.CreateModel(
         ("title", models.CharField(max_length=40)),
         ("pages", models.CharField(max_length=10, default="1")),
         ("note", models.TextField()),
+        ("weight", models.FloatField(default=1)),
     ],
 )
 RENAMED_FIELD = migrations.RenameField("Book", "title", "name")
 RENAMED_MODEL = migrations.RenameModel("Book", "Volume")
 REMOVED = migrations.RemoveField("Book", "note")
+REMOVED_DEFAULT = migrations.RemoveField("Book", "weight")
 RETYPED = migrations.AlterField("Book", "pages", models.IntegerField(default=1))
 LOOSENED = migrations.AlterField("Book", "note", models.TextField(null=True))
 
@@ -37,16 +39,24 @@ KINDS = pytest.mark.parametrize(
         (RENAMED_FIELD, "Book", {"name": "by new code", "note": ""}),
         (RENAMED_MODEL, "Volume", {"title": "by new code", "note": ""}),
         (REMOVED, "Book", {"title": "by new code"}),
+        (REMOVED_DEFAULT, "Book", {"title": "by new code", "note": ""}),
         (RETYPED, "Book", {"title": "by new code", "note": "", "pages": 7}),
         (LOOSENED, "Book", {"title": "by new code", "note": None}),
     ],
-    ids=["renamed field", "renamed model", "removed field", "text to number", "nullable"],
+    ids=[
+        "renamed field",
+        "renamed model",
+        "removed field",
+        "removed field with a default",
+        "text to number",
+        "nullable",
+    ],
 )
 
 
 def _open(project: Project, *operations: Operation) -> Run:
     project.live(project.migration(BOOK))
-    project.sql("INSERT INTO shop_book (title, pages, note) VALUES ('there', '3', 'n')")
+    project.sql("INSERT INTO shop_book (title, pages, note, weight) VALUES ('there', '3', 'n', 2)")
     project.migration(*operations)
     run = project.apply()
     assert run is not None

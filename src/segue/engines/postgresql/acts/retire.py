@@ -85,7 +85,7 @@ def relax(table: str, name: str, facts: Column, default: str, quote: Quote) -> t
     if default:
         return (
             Act(statements=(f"{alter} SET DEFAULT {default}",), locks=locks),
-            (Act(statements=(f"{alter} DROP DEFAULT",), locks=locks),),
+            (Act(statements=(f"{alter} DROP DEFAULT",), locks=locks, against_new_code=True),),
         )
     return (
         Act(statements=(f"{alter} DROP NOT NULL",), locks=locks),
