@@ -6,6 +6,7 @@ import pytest
 from django.db import migrations, models
 
 from segue.core.errors import FailedAndUndone, NeedsPerson
+from tests.operations.bookshop import edit
 from tests.project import Project
 
 ID = ("id", models.BigAutoField(primary_key=True))
@@ -82,7 +83,34 @@ def test_null_without_a_default_fails_the_migration_when_it_is_there(project: Pr
     with pytest.raises(FailedAndUndone) as failed:
         project.apply()
 
-    assert "1 rows of shop_book have NULL in title" in failed.value.message
+    assert "there is 1 row of shop_book with NULL in title" in failed.value.message
+
+
+@pytest.mark.parametrize("name", ["n", "o'clock", "segue_found"])
+def test_what_the_migration_cannot_keep_is_counted_whatever_table_and_column_are_called(
+    project: Project, name: str
+) -> None:
+    book = {"db_table": "Ann's books"}
+    title = models.CharField(max_length=20, null=True, db_column=name)
+    pages = models.IntegerField(null=True, db_column=f"{name} pages")
+    project.live(
+        project.migration(migrations.CreateModel("Book", [ID, ("title", title), ("pages", pages)], book)),
+    )
+    project.sql(f"""INSERT INTO "Ann's books" ("{name}") VALUES ('long enough'), (NULL)""")
+    shorter = project.migration(
+        migrations.AlterField("Book", "title", models.CharField(max_length=3, null=True, db_column=name))
+    )
+
+    with pytest.raises(FailedAndUndone) as failed:
+        project.apply()
+
+    assert f"there is 1 row of Ann's books with a {name} that does not fit varchar(3)" in failed.value.message
+    no_null = models.IntegerField(db_column=f"{name} pages")
+    edit(project, shorter, migrations.AlterField("Book", "pages", no_null))
+    with pytest.raises(FailedAndUndone) as failed:
+        project.apply()
+
+    assert f"there are 2 rows of Ann's books with NULL in {name} pages" in failed.value.message
 
 
 def test_null_is_allowed_and_forbidden_again_where_no_row_has_it(project: Project) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from segue.core.change import Act, Backfill
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts.blocks import fail_if_any
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.twin import compared
 
@@ -104,13 +105,8 @@ def part(table: str, column: str, quote: Quote) -> tuple[str, ...]:
 
 def require_none(table: str, column: str, quote: Quote) -> Act:
     """Return an act that fails when a row has NULL, as stock's SET NOT NULL would."""
-    return Act(
-        statements=(
-            f"DO $segue$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM {quote(table)} "
-            f"WHERE {quote(column)} IS NULL; IF n > 0 THEN RAISE EXCEPTION "
-            f"'% rows of {table} have NULL in {column}', n USING ERRCODE = 'not_null_violation'; END IF; END $segue$",
-        )
-    )
+    rows = f"{quote(table)} WHERE {quote(column)} IS NULL"
+    return Act(statements=(fail_if_any(rows, f" of {table} with NULL in {column}", error="not_null_violation"),))
 
 
 def _names(table: str, column: str, quote: Quote) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from segue.core.change import Act, LockMode, Retired, TableLock
-from segue.engines.postgresql.acts import violators
+from segue.engines.postgresql.acts.blocks import block, fail_if_any, literal
 from segue.engines.postgresql.catalog import BURIED_COLUMN, RETIRED_SCHEMA, Column, ForeignKey
 
 Quote = Callable[[str], str]
@@ -130,17 +130,8 @@ def untighten(table: str, name: str, quote: Quote) -> Act:
 def require_values(table: str, name: str, quote: Quote) -> Act:
     """Fail, telling how many, when rows lack a value: without a lock that holds up anybody."""
     message = f" of {table} without a value in {name}, written by code that does not know the column: give each one."
-    return Act(
-        statements=(
-            violators.block(
-                f"SELECT count(*) INTO segue_found FROM {quote(table)} WHERE {quote(name)} IS NULL; "
-                "IF segue_found > 0 THEN RAISE EXCEPTION USING ERRCODE = 'not_null_violation', MESSAGE = "
-                f"'there ' || CASE segue_found WHEN 1 THEN 'is 1 row' ELSE 'are ' || segue_found || ' rows' END || "
-                f"{_literal(message)}; END IF",
-                declare="segue_found bigint",
-            ),
-        )
-    )
+    rows = f"{quote(table)} WHERE {quote(name)} IS NULL"
+    return Act(statements=(fail_if_any(rows, message, error="not_null_violation"),))
 
 
 def require_few_rows(table: str, name: str, at_most: int | None, quote: Quote) -> tuple[str, ...]:
@@ -156,10 +147,10 @@ def require_few_rows(table: str, name: str, at_most: int | None, quote: Quote) -
     )
     remedy = "; add it with null=True, fill it in a data migration, and alter it after that."
     return (
-        violators.block(
+        block(
             f"IF (SELECT count(*) FROM (SELECT FROM {quote(table)} LIMIT {at_most + 1}) segue_few) > {at_most} THEN "
             "RAISE EXCEPTION USING ERRCODE = 'integrity_constraint_violation', "
-            f"MESSAGE = {_literal(message + remedy)}; END IF"
+            f"MESSAGE = {literal(message + remedy)}; END IF"
         ),
     )
 
@@ -174,43 +165,35 @@ def tighten_where_possible(table: str, name: str, quote: Quote) -> tuple[Act, ..
     )
     alter, check = f"ALTER TABLE {quote(table)}", quote(not_null_check(name))
     give_up = f"EXCEPTION WHEN check_violation THEN {alter} DROP CONSTRAINT {check}"
-    proved = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = {_literal(quote(table))}::regclass AND conname = "
-    proved += f"{_literal(not_null_check(name))} AND convalidated)"
+    proved = f"EXISTS (SELECT FROM pg_constraint WHERE conrelid = {literal(quote(table))}::regclass AND conname = "
+    proved += f"{literal(not_null_check(name))} AND convalidated)"
     return (
         enforce,
-        replace(prove, statements=(_block(f"{prove.statements[0]}; {give_up}"),)),
-        replace(settle, statements=(_block(f"IF {proved} THEN {'; '.join(settle.statements)}; END IF"),)),
+        replace(prove, statements=(block(f"{prove.statements[0]}; {give_up}"),)),
+        replace(settle, statements=(block(f"IF {proved} THEN {'; '.join(settle.statements)}; END IF"),)),
     )
 
 
 def drop_index_beside_key(table: str, index: str, quote: Quote) -> Act:
     """Drop the index that stood in for a primary key, if the table has one again; else it goes on standing in."""
-    relation = f"{_literal(quote(table))}::regclass"
+    relation = f"{literal(quote(table))}::regclass"
     key = f"EXISTS (SELECT FROM pg_index WHERE indrelid = {relation} AND indisprimary)"
     drop = f"DROP INDEX IF EXISTS {quote(index)}"
-    return Act(statements=(_block(f"IF {key} THEN {drop}; END IF"),), locks=exclusive(table), background=True)
+    return Act(statements=(block(f"IF {key} THEN {drop}; END IF"),), locks=exclusive(table), background=True)
 
 
 def primary_key_where_possible(table: str, column: str, name: str, index: str, quote: Quote) -> Act:
     """Make an index the primary key again on the way back, unless a row has no value or there is another key."""
-    relation = f"{_literal(quote(table))}::regclass"
-    tight = f"SELECT attnotnull FROM pg_attribute WHERE attrelid = {relation} AND attname = {_literal(column)}"
+    relation = f"{literal(quote(table))}::regclass"
+    tight = f"SELECT attnotnull FROM pg_attribute WHERE attrelid = {relation} AND attname = {literal(column)}"
     other = f"EXISTS (SELECT FROM pg_index WHERE indrelid = {relation} AND indisprimary)"
     add = f"ALTER TABLE {quote(table)} ADD CONSTRAINT {quote(name)} PRIMARY KEY USING INDEX {quote(index)}"
     return Act(
-        statements=(_block(f"IF ({tight}) AND NOT {other} THEN {add}; END IF"),),
+        statements=(block(f"IF ({tight}) AND NOT {other} THEN {add}; END IF"),),
         locks=exclusive(table),
         background=True,
         against_new_code=True,
     )
-
-
-def _block(body: str) -> str:
-    return f"DO $segue$ BEGIN {body}; END $segue$"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def bury_column(retired: Retired, grave: str, quote: Quote, *, known_as: Retired | None = None) -> Act:
@@ -268,7 +251,7 @@ def unbury_table(retired: Retired, current_schema: str, quote: Quote) -> tuple[s
 def drop_grave(retired: Retired, quote: Quote) -> str:
     """Return a statement that drops the schema that a table was buried in, unless something else lies there."""
     dropped = f"DROP SCHEMA IF EXISTS {quote(retired.place)}"
-    return _block(f"{dropped}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL")
+    return block(f"{dropped}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL")
 
 
 def quarantine(key: ForeignKey, nullable: bool, release: str, literal: Quote, quote: Quote) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segue.engines.postgresql.acts import twin as twins
+from segue.engines.postgresql.acts.blocks import literal
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.twin import TWIN, Twin
 from segue.engines.postgresql.dependents import Attached
@@ -108,7 +109,7 @@ def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> t
             statements.append(f"{table} RENAME COLUMN {new} TO {name}")
         statements.append(_keeps_old_true(member, quote))
         if member.comment is not None:
-            statements.append(f"COMMENT ON COLUMN {quote(member.twin.table)}.{name} IS {_literal(member.comment)}")
+            statements.append(f"COMMENT ON COLUMN {quote(member.twin.table)}.{name} IS {literal(member.comment)}")
     for key in keys:
         statements.append(f"ALTER TABLE {quote(key.table)} RENAME CONSTRAINT {quote(key.clone)} TO {quote(key.name)}")
     return tuple(statements)
@@ -139,14 +140,14 @@ def name_not_null(table: str, column: str, quote: Quote) -> str:
 
     It was made while the column had a twin's name, and a renamed column's keeps its name.
     """
-    relation, name = f"{_literal(quote(table))}::regclass", f"{table}_{column}_not_null"
-    own = f"SELECT attnum FROM pg_attribute WHERE attrelid = {relation} AND attname = {_literal(column)}"
-    rename = f"format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {_literal(quote(table))}, found, {_literal(name)})"
+    relation, name = f"{literal(quote(table))}::regclass", f"{table}_{column}_not_null"
+    own = f"SELECT attnum FROM pg_attribute WHERE attrelid = {relation} AND attname = {literal(column)}"
+    rename = f"format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {literal(quote(table))}, found, {literal(name)})"
     return (
         "DO $segue$ DECLARE found name; BEGIN SELECT conname INTO found FROM pg_constraint "
         f"WHERE conrelid = {relation} AND contype = 'n' AND conkey = ARRAY[({own})]; "
-        f"IF found <> {_literal(name)} AND length({_literal(name)}::name::text) = length({_literal(name)}) "
-        f"AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = {relation} AND conname = {_literal(name)}) "
+        f"IF found <> {literal(name)} AND length({literal(name)}::name::text) = length({literal(name)}) "
+        f"AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = {relation} AND conname = {literal(name)}) "
         f"THEN EXECUTE {rename}; END IF; END $segue$"
     )
 
@@ -199,7 +200,7 @@ def _default_to(member: Member, giver: str, taker: str, type_: str, quote: Quote
             f"{table} ALTER COLUMN {quote(giver)} DROP DEFAULT",
             f"ALTER SEQUENCE {sequence} OWNED BY {quote(member.twin.table)}.{quote(taker)}",
             _retype_sequence(sequence, type_),
-            f"{table} ALTER COLUMN {quote(taker)} SET DEFAULT nextval({_literal(sequence)}::regclass)",
+            f"{table} ALTER COLUMN {quote(taker)} SET DEFAULT nextval({literal(sequence)}::regclass)",
         ]
     if member.default:
         return [_hand_over_default(member.twin.table, giver, taker, quote)]
@@ -212,8 +213,8 @@ def _hand_over_default(table: str, giver: str, taker: str, quote: Quote) -> str:
     return (
         "DO $segue$ DECLARE given text; BEGIN SELECT pg_get_expr(d.adbin, d.adrelid) INTO given FROM pg_attrdef d "
         "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
-        f"WHERE d.adrelid = {_literal(quote(table))}::regclass AND a.attname = {_literal(giver)}; "
-        f"IF given IS NOT NULL THEN EXECUTE {_literal(f'{alter} {quote(taker)} SET DEFAULT ')} || given; "
+        f"WHERE d.adrelid = {literal(quote(table))}::regclass AND a.attname = {literal(giver)}; "
+        f"IF given IS NOT NULL THEN EXECUTE {literal(f'{alter} {quote(taker)} SET DEFAULT ')} || given; "
         f"{alter} {quote(giver)} DROP DEFAULT; END IF; END $segue$"
     )
 
@@ -232,22 +233,18 @@ def _hand_over_identity(member: Member, giver: str, taker: str, quote: Quote) ->
     return (
         "DO $segue$ DECLARE source regclass; name text; place bigint; used boolean; made pg_sequence; "
         "grants aclitem[]; given record; BEGIN "
-        f"source := pg_get_serial_sequence({_literal(table)}, {_literal(giver)})::regclass; "
+        f"source := pg_get_serial_sequence({literal(table)}, {literal(giver)})::regclass; "
         "SELECT c.relname, c.relacl INTO name, grants FROM pg_class c WHERE c.oid = source; "
         "SELECT * INTO made FROM pg_sequence WHERE seqrelid = source; "
         "EXECUTE format('SELECT last_value, is_called FROM %s', source) INTO place, used; "
         f"ALTER TABLE {table} ALTER COLUMN {quote(giver)} DROP IDENTITY; "
         f"EXECUTE format('ALTER TABLE %s ALTER COLUMN %I ADD GENERATED {member.identity} AS IDENTITY "
         "(SEQUENCE NAME %I INCREMENT BY %s CACHE %s)', "
-        f"{_literal(table)}, {_literal(taker)}, name, made.seqincrement, made.seqcache); "
-        f"source := pg_get_serial_sequence({_literal(table)}, {_literal(taker)})::regclass; "
+        f"{literal(table)}, {literal(taker)}, name, made.seqincrement, made.seqcache); "
+        f"source := pg_get_serial_sequence({literal(table)}, {literal(taker)})::regclass; "
         "PERFORM setval(source, least(place, (SELECT seqmax FROM pg_sequence WHERE seqrelid = source)), used); "
         "FOR given IN SELECT grantee, privilege_type FROM aclexplode(grants) LOOP "
         "EXECUTE format('GRANT %s ON SEQUENCE %s TO %s', given.privilege_type, source, "
         "CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END); "
         "END LOOP; END $segue$"
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

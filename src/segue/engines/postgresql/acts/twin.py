@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segue.core.change import Backfill
+from segue.engines.postgresql.acts.blocks import literal
 
 Quote = Callable[[str], str]
 
@@ -122,18 +123,18 @@ def settings(twin: Twin, quote: Quote) -> str:
     https://www.postgresql.org/docs/current/sql-altertable.html
     """
     table = quote(twin.table)
-    alter = _literal(f"ALTER TABLE {table} ALTER COLUMN {quote(twin.new)} SET ")
+    alter = literal(f"ALTER TABLE {table} ALTER COLUMN {quote(twin.new)} SET ")
     column = (
         f"SELECT a.*, t.typstorage FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = "
-        f"{_literal(table)}::regclass AND a.attname = "
+        f"{literal(table)}::regclass AND a.attname = "
     )
     storage = "'STORAGE ' || CASE old.attstorage "
     storage += "WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END"
     grantee = "CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END"
-    grant = _literal(f"GRANT %s ({quote(twin.new).replace('%', '%%')}) ON {table.replace('%', '%%')} TO %s%s")
+    grant = literal(f"GRANT %s ({quote(twin.new).replace('%', '%%')}) ON {table.replace('%', '%%')} TO %s%s")
     return (
         "DO $segue$ DECLARE old record; new record; given record; BEGIN "
-        f"{column}{_literal(twin.old)} INTO old; {column}{_literal(twin.new)} INTO new; "
+        f"{column}{literal(twin.old)} INTO old; {column}{literal(twin.new)} INTO new; "
         "IF coalesce(old.attstattarget, -1) <> -1 THEN "
         f"EXECUTE {alter} || 'STATISTICS ' || old.attstattarget; END IF; "
         "IF old.attstorage <> old.typstorage AND new.typstorage <> 'p' THEN "
@@ -214,7 +215,3 @@ def both(twin: Twin, quote: Quote) -> str:
 
 def _compared_row(row: str, column: str, conversion: Conversion) -> str:
     return compared(f"{row}.{column}", conversion.type)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

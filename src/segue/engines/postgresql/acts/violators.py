@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from segue.core.change import Act
 from segue.core.quarantine import Trouble
 from segue.core.values import to_json
+from segue.engines.postgresql.acts.blocks import block, literal
 
 Quote = Callable[[str], str]
 
@@ -39,7 +40,7 @@ def check(table: str, name: str, condition: str, key: Sequence[str], quote: Quot
     """Return the rule of a check constraint; `key` are the columns to name a row by, none for its whole text."""
     against = f"NOT ({condition})"
     if key:
-        shown = " || ', ' || ".join(f"{_literal(f'{name} = ')} || {_ROW}.{quote(name)}" for name in key)
+        shown = " || ', ' || ".join(f"{literal(f'{name} = ')} || {_ROW}.{quote(name)}" for name in key)
     else:
         shown = f"left({_ROW}::text, 100)"
     each = f"SELECT row_number() OVER () AS place, {shown} AS shown FROM {quote(table)} {_ROW} WHERE {against}"
@@ -99,7 +100,7 @@ def refusal(rule: Rule, *, gone: str = "") -> str:
 
     Where there are none it does not, unless it has `gone` to say, for rows that were seen a moment before.
     """
-    otherwise = f"; RAISE EXCEPTION USING ERRCODE = 'unique_violation', MESSAGE = {_literal(gone)}" if gone else ""
+    otherwise = f"; RAISE EXCEPTION USING ERRCODE = 'unique_violation', MESSAGE = {literal(gone)}" if gone else ""
     return block(_raised(rule) + otherwise, declare="segue_found bigint; segue_sample text")
 
 
@@ -114,8 +115,8 @@ def proved(statement: str, rule: Rule) -> str:
 def _raised(rule: Rule) -> str:
     about = f"{rule.name} forbids, {rule.says}: "
     message = (
-        f"{_literal(rule.table)} || ' has ' || segue_found || CASE WHEN segue_found = 1 THEN ' row' ELSE ' rows' END "
-        f"|| ' that ' || {_literal(about)} || segue_sample || '.'"
+        f"{literal(rule.table)} || ' has ' || segue_found || CASE WHEN segue_found = 1 THEN ' row' ELSE ' rows' END "
+        f"|| ' that ' || {literal(about)} || segue_sample || '.'"
     )
     return (
         f"SELECT * INTO segue_found, segue_sample FROM ({rule.tally}) segue_tally; "
@@ -137,25 +138,12 @@ def quarantined(
     image = f"to_jsonb({_ROW})"
     known = (
         f'SELECT FROM "segue_quarantine" segue_known WHERE segue_known."settled_at" IS NULL AND '
-        f'segue_known."table" = {_literal(rule.table)} AND segue_known."reason" = {_literal(reason)} '
+        f'segue_known."table" = {literal(rule.table)} AND segue_known."reason" = {literal(reason)} '
         f'AND segue_known."row" = {image}'
     )
     return (
         'INSERT INTO "segue_quarantine" ("release", "table", "reason", "kind", "object", "definition", "row", "at") '
-        f"SELECT {_literal(release)}, {_literal(rule.table)}, {_literal(reason)}, {_literal(trouble)}, "
-        f"{_literal(rule.name)}, {_literal(definition)}, {image}, now() "
+        f"SELECT {literal(release)}, {literal(rule.table)}, {literal(reason)}, {literal(trouble)}, "
+        f"{literal(rule.name)}, {literal(definition)}, {image}, now() "
         f"FROM {quote(rule.table)} {_ROW} WHERE {rule.against} AND NOT EXISTS ({known})"
     )
-
-
-def block(body: str, *, declare: str = "") -> str:
-    """Return statements as one, for the server to run; a column's name wins over a variable's."""
-    tag = "$segue$"
-    while tag in body:
-        tag = f"{tag[:-1]}_$"
-    declared = f" DECLARE {declare};" if declare else ""
-    return f"DO {tag} #variable_conflict use_column\n{declared.lstrip()} BEGIN {body}; END {tag}"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

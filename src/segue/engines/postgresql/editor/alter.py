@@ -17,6 +17,7 @@ from segue.core.change import Act, Kind, Retired
 from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import nulls, retire
+from segue.engines.postgresql.acts.blocks import fail_if_any
 from segue.engines.postgresql.acts.twin import TWIN
 from segue.engines.postgresql.catalog import ForeignKey
 from segue.engines.postgresql.editor import families
@@ -170,11 +171,12 @@ class AlterVerbs(RenameVerbs):
                 f"see that every {key.table}.{key.columns[0]} is in {key.to_table}",
                 Act(
                     statements=(
-                        f"DO $segue$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM {child} c "
-                        f"WHERE c.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p "
-                        f"WHERE p.{to_column} = c.{column}); IF n > 0 THEN RAISE EXCEPTION "
-                        f"'% rows of {key.table} have a {key.columns[0]} that is not in {key.to_table}', n "
-                        "USING ERRCODE = 'foreign_key_violation'; END IF; END $segue$",
+                        fail_if_any(
+                            f"{child} c WHERE c.{column} IS NOT NULL AND NOT EXISTS "
+                            f"(SELECT FROM {parent} p WHERE p.{to_column} = c.{column})",
+                            f" of {key.table} with a {key.columns[0]} that is not in {key.to_table}",
+                            error="foreign_key_violation",
+                        ),
                     ),
                 ),
                 (),

@@ -20,6 +20,7 @@ from segue.core.change import Act, Irreversible, Kind, Retired, Work
 from segue.core.plan import Phase
 from segue.core.quarantine import Trouble
 from segue.engines.postgresql.acts import retire, violators
+from segue.engines.postgresql.acts.blocks import block
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.indexes import IndexVerbs
 
@@ -225,9 +226,7 @@ class ConstraintVerbs(IndexVerbs):
         """Let the check hold for what is written from now on; `once`: unless a waiting step has done it already."""
         statement = f"{self._addition(rule.table, rule.name, rule.says)} NOT VALID"
         if once:
-            statement = violators.block(
-                f"IF NOT {self._has_constraint(rule.table, rule.name)} THEN {statement}; END IF"
-            )
+            statement = block(f"IF NOT {self._has_constraint(rule.table, rule.name)} THEN {statement}; END IF")
         return Act(statements=(statement,), locks=retire.exclusive(rule.table))
 
     def _proved(self, rule: violators.Rule, *, tolerant: bool) -> Act:
@@ -238,7 +237,7 @@ class ConstraintVerbs(IndexVerbs):
                 rule, self._release, _UNPROVED, self.quote_name, trouble=Trouble.VIOLATION, again=again
             )
             still = f"IF {self._has_constraint(rule.table, rule.name)} THEN {validate}; END IF"
-            statement = violators.block(f"{still}; EXCEPTION WHEN check_violation THEN {kept}")
+            statement = block(f"{still}; EXCEPTION WHEN check_violation THEN {kept}")
         else:
             statement = violators.proved(validate, rule)
         return Act(statements=(statement,), locks=retire.weak(rule.table))
@@ -402,7 +401,7 @@ class ConstraintVerbs(IndexVerbs):
         if self._goes_back if tolerant is None else tolerant:
             rule = self._unique_rule(unique)
             kept = violators.quarantined(rule, self._release, _OFF, self.quote_name, trouble=Trouble.DUPLICATE)
-            statement = violators.block(f"{statement}; EXCEPTION WHEN unique_violation THEN {kept}")
+            statement = block(f"{statement}; EXCEPTION WHEN unique_violation THEN {kept}")
         return Act(statements=(statement,), locks=retire.exclusive(unique.table), work=Work.BUILD)
 
     def _built(self, unique: Unique) -> Act:
@@ -431,7 +430,7 @@ class ConstraintVerbs(IndexVerbs):
         if tolerant:
             there = f"to_regclass({self.quote_value(index)}) IS NOT NULL"
             missing = f"NOT {self._has_constraint(unique.table, unique.name)}"
-            statement = violators.block(f"IF {there} AND {missing} THEN {statement}; END IF")
+            statement = block(f"IF {there} AND {missing} THEN {statement}; END IF")
         return Act(statements=(statement,), locks=retire.exclusive(unique.table))
 
     def _drop_unique(self, unique: Unique, slug: str = "") -> None:
@@ -526,9 +525,9 @@ class ConstraintVerbs(IndexVerbs):
         if stands := self._catalog.constraint(rule.table, rule.name):
             builds = f"CONSTRAINT {self.quote_name(rule.name)} {stands}"
             act = replace(act, statements=(self._addition(rule.table, rule.name, stands),), builds=builds)
-        tried = violators.block(f"{act.statements[0]}; EXCEPTION WHEN exclusion_violation THEN NULL")
+        tried = block(f"{act.statements[0]}; EXCEPTION WHEN exclusion_violation THEN NULL")
         kept = violators.quarantined(rule, self._release, _OFF, self.quote_name, trouble=Trouble.VIOLATION)
-        listed = violators.block(f"IF NOT {self._has_constraint(rule.table, rule.name)} THEN {kept}; END IF")
+        listed = block(f"IF NOT {self._has_constraint(rule.table, rule.name)} THEN {kept}; END IF")
         return (replace(act, statements=(tried,), background=True), Act(statements=(listed,), background=True))
 
     def _exclusion_rule(self, model: Any, constraint: Any) -> violators.Rule:
@@ -572,7 +571,7 @@ class ConstraintVerbs(IndexVerbs):
         if not is_constraint:
             return Act(statements=(f"DROP INDEX IF EXISTS {self.quote_name(name)}",), background=True)
         drop = f"ALTER TABLE {self.quote_name(table)} DROP CONSTRAINT {self.quote_name(name)}"
-        statement = violators.block(f"IF {self._has_constraint(table, name)} THEN {drop}; END IF")
+        statement = block(f"IF {self._has_constraint(table, name)} THEN {drop}; END IF")
         return Act(statements=(statement,), background=True)
 
     def _drop_act(self, table: str, name: str) -> Act:

@@ -13,6 +13,7 @@ from django.db.backends.utils import strip_quotes
 from segue.core.change import Act, Kind
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire, violators
+from segue.engines.postgresql.acts.blocks import block
 from segue.engines.postgresql.editor.constraints import ConstraintVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
 
@@ -108,7 +109,7 @@ class ContribVerbs(ConstraintVerbs):
             act = Act(statements=(statement,), locks=() if table in self._new else retire.weak(table))
             self._emit(f"prove check {table}.{name}", title, act, (), phase=Phase.VALIDATE)
             return
-        statement = violators.block(f"IF {self._has_constraint(table, name)} THEN {text}; END IF")
+        statement = block(f"IF {self._has_constraint(table, name)} THEN {text}; END IF")
         self._emit(
             f"prove check {table}.{name}",
             title,
@@ -129,7 +130,7 @@ class ContribVerbs(ConstraintVerbs):
 
 
 def _unless_needed(statement: str) -> str:
-    return violators.block(f"{statement}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL")
+    return block(f"{statement}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL")
 
 
 def _plain(quoted: str) -> str:

@@ -20,6 +20,7 @@ from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire, swap
 from segue.engines.postgresql.acts import twin as twins
+from segue.engines.postgresql.acts.blocks import fail_if_any
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.swap import Key, Member
 from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin
@@ -342,11 +343,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             statement = f"SELECT count(segue_probe) FROM (SELECT {column}{change.cast} AS segue_probe FROM {table}) s"
             length = self._misfits(change)
             if length:
-                statement = (
-                    f"DO $segue$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM {table} WHERE {length}; "
-                    f"IF n > 0 THEN RAISE EXCEPTION '% rows of {change.table}.{change.column} do not fit "
-                    f"{change.new_type}', n USING ERRCODE = 'data_exception'; END IF; END $segue$"
-                )
+                said = f" of {change.table} with a {change.column} that does not fit {change.new_type}"
+                statement = fail_if_any(f"{table} WHERE {length}", said, error="data_exception")
             self._emit(
                 f"fits {change.table}.{change.column}",
                 f"see that every value of {change.table}.{change.column} fits {change.new_type}",
@@ -715,17 +713,12 @@ class RetypeVerbs(Hearing, ColumnVerbs):
     def _emit_agreement(self, member: Member, change: Retyping) -> None:
         """Old code may have written what the new type cannot hold: finalize must not lose it."""
         table, old, new = (self.quote_name(n) for n in (change.table, member.twin.old, member.twin.new))
+        rows = f"{table} WHERE {old} IS NOT NULL AND {new} IS NULL"
+        said = f" of {change.table} with a value in {change.column} that is no {change.new_type}"
         self._emit(
             f"agreement {change.table}.{change.column}",
             f"see that every value of {change.table}.{change.column} has become {change.new_type}",
-            Act(
-                statements=(
-                    f"DO $segue$ DECLARE n bigint; BEGIN SELECT count(*) INTO n FROM {table} "
-                    f"WHERE {old} IS NOT NULL AND {new} IS NULL; IF n > 0 THEN RAISE EXCEPTION "
-                    f"'% rows of {change.table} have a value in {change.column} that is no {change.new_type}', n "
-                    "USING ERRCODE = 'data_exception'; END IF; END $segue$",
-                ),
-            ),
+            Act(statements=(fail_if_any(rows, said, error="data_exception"),)),
             CONTRACT,
             phase=Phase.CONTRACT,
         )
