@@ -62,6 +62,7 @@ def carry_out(session: Session, release: str, step: Step, *, undoes: str = "") -
 
 def _run(session: Session, release: str, id_: str, act: Act, then: Callable[[Waited], None]) -> None:
     """Carry an act out; a backfill from where it was under this id, noting in the journal how far it comes."""
+    session.await_canary()
     if act.backfill is None:
         session.engine.carry_out(act, then=then, say=session.say)
         return

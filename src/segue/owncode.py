@@ -45,6 +45,7 @@ class OwnCode:
         One that is `begun` goes on so, because a part of it is committed already; one that is known to have touched
         the schema need not show it again.
         """
+        self.session.await_canary()
         if begun or not (self.move.migration.atomic or self.move.operation.atomic):
             return self._as_it_goes()
         if is_sql(self.move.operation):

@@ -39,6 +39,7 @@ class Session:
     command: str = "the same command with"
     """What was typed, for the next command that an error names."""
     timings: list[Timing] = field(default_factory=list)
+    _canary: Canary | None = None
 
     def timed(self, timing: Timing) -> None:
         """Keep a step's timing for the result and tell of it."""
@@ -47,13 +48,25 @@ class Session:
 
     @contextmanager
     def watching(self, tables: tuple[str, ...]) -> Iterator[Canary]:
-        """Measure for the block what others wait, and add it to the timings of the steps done in it."""
+        """Measure for the block what others wait, and add it to the timings of the steps done in it.
+
+        The measurement starts beside the block; call `await_canary` before anything that it is to see.
+        """
         first = len(self.timings)
         with self.engine.canary(tables) as canary:
-            yield canary
+            self._canary = canary
+            try:
+                yield canary
+            finally:
+                self._canary = None
         self.timings[first:] = [
             replace(t, longest_ms=canary.longest_ms(t.began_at, t.began_at + t.seconds)) for t in self.timings[first:]
         ]
+
+    def await_canary(self) -> None:
+        """Return once it is measured what others wait, if that is to be."""
+        if self._canary is not None:
+            self._canary.wait()
 
     @property
     def fresh(self) -> bool:

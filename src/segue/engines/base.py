@@ -55,6 +55,9 @@ def unnoted(_: Filled) -> None:
 class Canary(Protocol):
     """A measurement that goes on beside a run."""
 
+    def wait(self) -> None:
+        """Return once it measures, or has given up: it starts while the run prepares itself."""
+
     def blocked(self) -> tuple[Blocked, ...]:
         """Return what was measured, one value a table; call it once the block is over."""
 

@@ -54,9 +54,9 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
         session.journal.append(run.release, EventKind.ROLLBACK_STARTED, migrations=wanted)
     session.migrator.carrier = ReleaseCarrier(session, run.release, fresh=False, deferring=False)
     old_code_runs = False
-    spares = len(wanted) == len(run.migrations) and _is_against_new_code(run) and _sees_new_code(session, run)
     with session.watching(_tables(run)) as canary:
         try:
+            spares = len(wanted) == len(run.migrations) and _is_against_new_code(run) and _sees_new_code(session, run)
             for migration, _ in plan:
                 _unapply(session, run, migration, spares=spares)
             old_code_runs = True

@@ -25,6 +25,7 @@ def shop(project: Project) -> Project:
 def _measured(project: Project, statement: str) -> dict[str, Blocked]:
     """What the canary finds while another session holds what the statement takes."""
     with project.session().engine.canary(("book", "author")) as canary, project.connect("holder") as holder:
+        canary.wait()
         holder.execute(statement)
         time.sleep(HOLD_SECONDS)
         holder.commit()
@@ -64,6 +65,7 @@ def test_the_wait_on_one_table_is_not_put_down_to_another(shop: Project) -> None
 
 def test_a_table_that_does_not_exist_is_not_reported(shop: Project) -> None:
     with shop.session().engine.canary(("book", "no_such_table")) as canary:
+        canary.wait()
         time.sleep(0.2)
 
     assert [found.table for found in canary.blocked()] == ["book"]

@@ -30,6 +30,11 @@ class PostgreSQLCanary:
     def __init__(self) -> None:
         self._found: tuple[Blocked, ...] = ()
         self._waits: list[tuple[float, float]] = []
+        self.started = threading.Event()
+
+    def wait(self) -> None:
+        """Return once it measures, or has given up: it starts while the run prepares itself."""
+        self.started.wait(_START_SECONDS)
 
     def blocked(self) -> tuple[Blocked, ...]:
         """Return what was measured; a table that no probe reached is left out: its waiting is unknown."""
@@ -56,6 +61,7 @@ def watching(connect: Mapping[str, Any], tables: tuple[str, ...]) -> Iterator[Po
     """
     canary = PostgreSQLCanary()
     if not tables:
+        canary.started.set()
         yield canary
         return
     child = process.spawn(
@@ -63,20 +69,18 @@ def watching(connect: Mapping[str, Any], tables: tuple[str, ...]) -> Iterator[Po
     )
     assert child.stdin is not None and child.stdout is not None
     said: list[str] = []
-    ready = threading.Event()
 
     def listen() -> None:
         for line in child.stdout or ():
             said.append(line.decode())
-            ready.set()
-        ready.set()
+            canary.started.set()
+        canary.started.set()
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     order = {"connect": dict(connect), "tables": tables[:MAX_TABLES]}
     child.stdin.write(json.dumps(order, default=str).encode() + b"\n")
     child.stdin.flush()
-    ready.wait(_START_SECONDS)
     try:
         yield canary
     finally:

@@ -25,6 +25,9 @@ from segue.engines.sqlite import locks, owncode
 class _NoCanary:
     """Nobody is measured: a writer of the file waits for every migration, and a reader for none."""
 
+    def wait(self) -> None:
+        """Return at once."""
+
     def longest_ms(self, began_at: float, ended_at: float) -> None:
         """Return nothing, which reads as unknown."""
 
