@@ -118,7 +118,8 @@ class ReleaseCarrier:
         try:
             if self._work is None or self._work.migration != key:
                 self._work = Work(migration=key, backwards=backwards)
-                self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards)
+                self._append_started(migration, backwards)
+            self._take_over(migration, backwards)
             state = self._stepwise(migration, state, backwards)
             with transaction.atomic(using=self._session.engine.connection.alias):
                 history.record(self._recorder, migration, backwards=backwards)
@@ -134,6 +135,21 @@ class ReleaseCarrier:
 
     def _append(self, kind: EventKind, **data: Any) -> None:
         self._session.journal.append(self._release, kind, **data)
+
+    def _append_started(self, migration: Migration, backwards: bool) -> None:
+        key, file = (migration.app_label, migration.name), history.file_digest(migration)
+        self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards, file=file)
+
+    def _take_over(self, migration: Migration, backwards: bool) -> None:
+        """Take on what a rolled back release has left loose for new code: it stays so, and this one's undo ends it."""
+        journal = self._session.journal
+        for run in journal.runs_behind():
+            for step in reversed(run.background):
+                if step.id.startswith(f"{prefix(migration, backwards=backwards)}:"):
+                    kept = replace(step, id=f"{step.id}:kept", forward=Act(), probe="", clean=())
+                    with transaction.atomic(using=self._session.engine.connection.alias):
+                        journal.append(run.release, EventKind.ACT_UNDONE, id=step.id, act=Act(), acts_left=0)
+                        self._append(EventKind.STEP_DONE, step=kept)
 
     # Whole: in one transaction, as stock Django
 
@@ -167,7 +183,7 @@ class ReleaseCarrier:
                 done=archived,
             )
         with made as editor:
-            self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards)
+            self._append_started(migration, backwards)
             if stock:
                 state = migration.unapply(state, editor) if backwards else migration.apply(state, editor)
             else:
@@ -184,7 +200,7 @@ class ReleaseCarrier:
         key = (migration.app_label, migration.name)
         try:
             with self._editor(_no_step).tripwire(atomic=True) as editor:
-                self._append(EventKind.MIGRATION_STARTED, migration=key, backwards=backwards)
+                self._append_started(migration, backwards)
                 for move in walk(migration, state, backwards=backwards):
                     met = move
                     editor.armed = not is_sql(move.operation)

@@ -114,12 +114,26 @@ def undo(session: Session, release: str, step: Step, acts_left: int | None = Non
 def undo_in_background(session: Session, release: str, step: Step, *, sparing: bool = False) -> None:
     """Carry out what is left of a step's undo; while it goes on both versions of the code run.
 
-    `sparing` new code, because the step is about to be done again, the names that it uses stay where they are.
+    `sparing` new code, because the step is about to be done again, the names that it uses stay where they are, and
+    what only tightens again is left.
     """
     assert not isinstance(step.undo, Irreversible)
-    spared = (sparing and act.against_new_code and bool(act.unaliases or act.retires) for act in step.undo)
-    acts = tuple(_only_noted(act) if is_spared else act for act, is_spared in zip(step.undo, spared, strict=True))
-    _undo_acts(session, release, step, acts, 0, said="tighten again")
+    left = _tightening(step.undo) if sparing else 0
+    now = step.undo[: len(step.undo) - left]
+    spared = (sparing and act.against_new_code and bool(act.unaliases or act.retires) for act in now)
+    acts = tuple(_only_noted(act) if is_spared else act for act, is_spared in zip(now, spared, strict=True))
+    _undo_acts(session, release, step, acts, left, said="tighten again")
+
+
+def _tightening(acts: tuple[Act, ...]) -> int:
+    """How many acts at the end, from one that is against new code on, move and name nothing."""
+    last = len(acts) - sum(1 for _ in takewhile(_moves_nothing, reversed(acts)))
+    first = next((n for n, act in enumerate(acts) if n >= last and act.against_new_code), len(acts))
+    return len(acts) - first
+
+
+def _moves_nothing(act: Act) -> bool:
+    return not (act.retires or act.revives or act.aliases or act.unaliases or act.renames)
 
 
 def _only_noted(act: Act) -> Act:

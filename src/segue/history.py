@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.apps import apps
@@ -47,6 +49,15 @@ def installed_migrations() -> list[Key]:
         names = (name for _, name, is_package in pkgutil.iter_modules(module.__path__) if not is_package)
         found += [(config.label, name) for name in names if name[0] not in "_~"]
     return found
+
+
+def file_digest(migration: Migration) -> str:
+    """Return a digest of the file that a migration was read from, "" when it has none."""
+    file = getattr(sys.modules.get(type(migration).__module__), "__file__", None)
+    try:
+        return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()
+    except OSError:
+        return ""  # A migration in an archive, or one made in memory: it cannot be edited between two commands.
 
 
 class Carrier(Protocol):

@@ -284,7 +284,7 @@ def _carry(
         purge_stage.prove_archives(session, planned)
     if unfinished is not None:
         _require_same_way(unfinished, migrations)
-    _require_nothing_behind(session, tables)
+    _require_nothing_behind(session, tables, migrations)
     if unfinished is None and not backwards:
         _finalize_what_overlaps(session, tables, but=undoes)
         if planned:
@@ -305,17 +305,37 @@ def _carry(
 
 def _finish_what_is_behind(session: Session, migrations: MigrationPlan) -> None:
     """Carry out what rollbacks have left for when new code is gone, if it is, or is to have its migrations again."""
-    wanted = {(m.app_label, m.name) for m, back in migrations if not back}
     for run in session.journal.runs_behind():
-        connected, comes_again = bool(session.new_code(run)), {*run.planned} <= wanted
+        connected, comes_again = bool(session.new_code(run)), _comes_again(run, migrations)
+        if connected and comes_again:
+            _require_unedited(session, run)
         if not connected or comes_again:
             rollback_stage.finish(session, run, sparing=connected)
             session.migrator.reload()
 
 
-def _require_nothing_behind(session: Session, tables: tuple[str, ...]) -> None:
+def _comes_again(run: Run, migrations: Sequence[tuple[Any, bool]]) -> bool:
+    return {*run.planned} <= {(m.app_label, m.name) for m, back in migrations if not back}
+
+
+def _require_unedited(session: Session, run: Run) -> None:
+    """What new code still uses of a release that is rolled back can be taken up again by the same migrations alone."""
+    nodes = session.migrator.loader.graph.nodes
+    edited = [".".join(key) for key, digest in run.files if key in nodes and history.file_digest(nodes[key]) != digest]
+    if edited:
+        raise NewCodeConnected(
+            f"Release {run.release} is rolled back and its new code is still connected, but "
+            f"{', '.join(edited)} {'has' if len(edited) == 1 else 'have'} been edited since, and would not fit that "
+            "code.",
+            next_command="stop that code, then the same command again; or put the file back as it was",
+        )
+
+
+def _require_nothing_behind(
+    session: Session, tables: tuple[str, ...], migrations: Sequence[tuple[Any, bool]] = ()
+) -> None:
     for run in session.journal.runs_behind():
-        if {*run.tables} & {*tables}:
+        if {*run.tables} & {*tables} and not _comes_again(run, migrations):
             raise NewCodeConnected(
                 f"Release {run.release} is rolled back, its new code is still connected, and this one changes the "
                 f"same tables: {', '.join(sorted({*run.tables} & {*tables}))}.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
@@ -13,6 +16,7 @@ from django.test.utils import override_settings
 from segue import render
 from segue.core.errors import NewCodeConnected
 from segue.core.run import Run, State
+from tests.operations.bookshop import edit
 from tests.operations.sequences import told
 from tests.project import Project
 
@@ -78,6 +82,30 @@ def _writer(project: Project, model: str, values: dict[str, Any]) -> Callable[[]
     return write
 
 
+@contextmanager
+def _repeated(connection: psycopg.Connection[Any], statement: str) -> Iterator[list[str]]:
+    """Carry a statement out again and again beside the block; yields what became of each, "" when all was well."""
+    outcomes: list[str] = []
+    stop = threading.Event()
+    connection.autocommit = True
+
+    def repeat() -> None:
+        while not stop.is_set():
+            try:
+                connection.execute(statement)
+                outcomes.append("")
+            except psycopg.Error as error:
+                outcomes.append(str(error))
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield outcomes
+    finally:
+        stop.set()
+        thread.join()
+
+
 @KINDS
 def test_new_code_works_on_after_a_rollback_until_it_is_gone(
     project: Project, operation: Operation, model: str, values: dict[str, Any]
@@ -126,6 +154,49 @@ def test_it_works_on_when_the_release_is_applied_again_beside_it(
     project.stock()
     assert project.differences() == []
     assert write() == 4
+
+
+@pytest.mark.parametrize(
+    ("operation", "columns"),
+    [(REMOVED, "title, pages, weight"), (REMOVED_DEFAULT, "title, pages, note"), (LOOSENED, "title, pages, weight")],
+    ids=["removed field", "removed field with a default", "nullable"],
+)
+def test_not_one_row_of_it_fails_while_the_release_is_applied_again(
+    project: Project, operation: Operation, columns: str
+) -> None:
+    run = _open(project, operation)
+    insert = f"INSERT INTO shop_book ({columns}) VALUES ('1', '1', '1')"
+
+    with _new_code(project, run) as new, _repeated(new, insert) as done:
+        project.rollback()
+        project.apply()
+        project.rollback()
+        project.apply()
+    project.sql("UPDATE shop_book SET note = '' WHERE note IS NULL")
+    project.rollback()
+
+    assert set(done) == {""}
+    project.stock("0001_step")
+    assert project.differences() == []
+
+
+def test_an_edited_migration_waits_until_it_is_gone(project: Project) -> None:
+    run = _open(project, RENAMED_FIELD)
+    with _new_code(project, run):
+        project.rollback()
+        edit(project, "0002_step", migrations.RenameField("Book", "title", "heading"))
+        with pytest.raises(NewCodeConnected) as caught:
+            project.apply()
+    project.apply()
+
+    assert str(caught.value) == (
+        f"Release {run.release} is rolled back and its new code is still connected, but shop.0002_step has been edited "
+        "since, and would not fit that code.\n"
+        "Next: stop that code, then the same command again; or put the file back as it was"
+    )
+    project.finalize()
+    project.stock()
+    assert project.differences() == []
 
 
 @override_settings(SEGUE={"ALIAS_FROM": 0})

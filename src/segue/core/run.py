@@ -90,6 +90,7 @@ class Run:
     a `fresh` one made the database from nothing. `filling` is the backfill under way, by the id that it was
     begun under, and how far it is. `background` are steps of which old code needs nothing undone any more, newest
     first, each with the acts of its undo that are left; `rolled_back_in_seconds` is how long it took until then.
+    `files` are digests of the migrations' files as they were when each began.
     """
 
     release: str
@@ -113,6 +114,7 @@ class Run:
     error: str = ""
     background: tuple[Step, ...] = ()
     rolled_back_in_seconds: float | None = None
+    files: tuple[tuple[tuple[str, str], str], ...] = ()
 
     @property
     def waits_for_new_code(self) -> bool:
@@ -217,7 +219,8 @@ def _start(event: Event) -> Run:
 
 def _migration_started(run: Run, data: Mapping[str, Any]) -> Run:
     app, name = data["migration"]
-    return replace(run, work=Work(migration=(app, name), backwards=data["backwards"]), filling=None)
+    work = Work(migration=(app, name), backwards=data["backwards"])
+    return replace(run, work=work, filling=None, files=(*run.files, ((app, name), data.get("file", ""))))
 
 
 def _step_intended(run: Run, data: Mapping[str, Any]) -> Run:
