@@ -121,7 +121,9 @@ def _rehearsed(
 
     copy = quote(_COPY)
     cursor.execute("SET LOCAL client_min_messages = error")
-    cursor.execute(f"CREATE TEMPORARY TABLE {copy} (LIKE {quote(table)} INCLUDING ALL) ON COMMIT DROP")
+    # The copy of a sequence would have the bounds of the old type as if somebody had wanted them.
+    like = f"LIKE {quote(table)} INCLUDING ALL EXCLUDING IDENTITY"
+    cursor.execute(f"CREATE TEMPORARY TABLE {copy} ({like}) ON COMMIT DROP")
     if rows(_HAS_COLUMN, f"pg_temp.{copy}", twin):
         # The twin that lies there, from before or from an interrupted run, is not asked about.
         cursor.execute(f"ALTER TABLE {copy} RENAME COLUMN {quote(twin)} TO {quote(_COPY)}")
