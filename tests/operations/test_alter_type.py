@@ -193,3 +193,18 @@ def test_a_key_of_a_table_whose_name_postgresql_cuts_becomes_a_bigint_with_what_
 
     assert project.differences() == []
     assert project.sql(f"SELECT a.id FROM {long} a JOIN shop_book b ON b.author_id = a.id") == [(1,)]
+
+
+def test_a_key_becomes_narrower_where_new_code_sees_its_table_through_a_view(project: Project) -> None:
+    shop(project)
+    last = project.migration(
+        migrations.AlterField("Author", "id", models.SmallAutoField(primary_key=True)),
+        migrations.AlterModelTable("Author", "writers"),
+        migrations.AlterModelTable("Book", "texts"),
+    )
+
+    project.apply()
+    project.finalize()
+    project.stock(last)
+
+    assert project.differences() == []

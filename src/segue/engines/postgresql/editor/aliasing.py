@@ -6,6 +6,7 @@ below it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -181,15 +182,16 @@ class Aliasing(StepEmitter):
             "JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid "
             f"WHERE r.ev_class = c.oid AND d.refobjid = {regclass})"
         )
-        kept = "PERFORM set_config('segue.view', view, true), "
-        kept += "set_config('segue.shown', pg_get_viewdef(view::regclass), true)"
+        # One transaction may make the views of several tables anew.
+        digest = hashlib.sha256(table.encode()).hexdigest()[:8]
+        named, seen = f"'segue.view_{digest}'", f"'segue.shown_{digest}'"
+        kept = f"PERFORM set_config({named}, view, true), set_config({seen}, pg_get_viewdef(view::regclass), true)"
         away = _block(
-            "PERFORM set_config('segue.view', '', true); "
+            f"PERFORM set_config({named}, '', true); "
             f"{view}; IF view IS NOT NULL THEN {kept}; EXECUTE 'DROP VIEW ' || view; END IF"
         )
         again = _block(
-            "view := current_setting('segue.view'); IF view <> '' THEN "
-            "shown := rtrim(current_setting('segue.shown'), '; '); "
+            f"view := current_setting({named}); IF view <> '' THEN shown := rtrim(current_setting({seen}), '; '); "
             f"{_made('view', literal(self.quote_name(table)))} END IF"
         )
         return away, again

@@ -522,8 +522,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         first = retyped[0][1]
         statements = swap.forth(members, tuple(keys), quote)
         if phase is Phase.CONTRACT:
-            for member in members:
-                away, again = self._view_anew(member.twin.table)
+            for table in dict.fromkeys(member.twin.table for member in members):
+                away, again = self._view_anew(table)
                 statements = (away, *statements, again)
         settled = [act for member, change in retyped for act in self._settled_after_swap_back(member, change)]
         settled += [
