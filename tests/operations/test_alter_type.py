@@ -195,6 +195,28 @@ def test_a_key_of_a_table_whose_name_postgresql_cuts_becomes_a_bigint_with_what_
     assert project.sql(f"SELECT a.id FROM {long} a JOIN shop_book b ON b.author_id = a.id") == [(1,)]
 
 
+def test_what_comes_to_refer_to_a_key_that_will_be_narrower_refers_to_it_before_and_after(project: Project) -> None:
+    shop(project)
+    project.migration(
+        migrations.AlterField("Author", "id", models.SmallAutoField(primary_key=True)),
+        migrations.AddField("Book", "editor", models.ForeignKey("shop.author", models.PROTECT, null=True)),
+    )
+    last = project.migration(
+        migrations.AddField(
+            "Book", "reader", models.ForeignKey("shop.author", models.CASCADE, null=True, related_name="+")
+        )
+    )
+
+    project.apply()
+    project.sql("UPDATE shop_book SET editor_id = 2, reader_id = 3 WHERE id = 1")
+    project.finalize()
+    project.stock(last)
+
+    assert project.differences() == []
+    assert project.sql("SELECT editor_id, reader_id FROM shop_book WHERE id = 1") == [(2, 3)]
+    assert project.sql("SELECT conname FROM pg_constraint WHERE NOT convalidated") == []
+
+
 def test_a_key_becomes_narrower_where_new_code_sees_its_table_through_a_view(project: Project) -> None:
     shop(project)
     last = project.migration(

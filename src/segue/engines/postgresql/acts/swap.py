@@ -152,6 +152,43 @@ def name_not_null(table: str, column: str, quote: Quote) -> str:
     )
 
 
+def around_later_keys(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tuple[str, str, str]:
+    """Return what to do before a swap, after it, and in the end, with keys onto its columns that came after its plan.
+
+    They join what takes the columns' places, unproved at first.
+    """
+    known = ", ".join(_literal(key.name) for key in keys) or "''"
+    away = (
+        "DO $segue$ DECLARE later record; kept jsonb := '[]'; BEGIN FOR later IN SELECT k.conrelid::regclass::text AS "
+        "child, k.conname AS name, pg_get_constraintdef(k.oid) AS definition FROM pg_constraint k "
+        f"WHERE k.conparentid = 0 AND {_refers_to(members, quote)} AND k.conname NOT IN ({known}) LOOP "
+        "kept := kept || to_jsonb(later); "
+        "EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', later.child, later.name); END LOOP; "
+        "PERFORM set_config('segue.keys', kept::text, true); END $segue$"
+    )
+    again = (
+        "DO $segue$ DECLARE later record; BEGIN FOR later IN SELECT * FROM jsonb_to_recordset("
+        "current_setting('segue.keys')::jsonb) AS kept(child text, name text, definition text) LOOP "
+        "EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', later.child, later.name, "
+        "regexp_replace(later.definition, ' NOT VALID$', '')); END LOOP; END $segue$"
+    )
+    prove = (
+        "DO $segue$ DECLARE later record; BEGIN FOR later IN SELECT k.conrelid::regclass AS child, k.conname AS name "
+        f"FROM pg_constraint k WHERE NOT k.convalidated AND {_refers_to(members, quote)} LOOP "
+        "EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', later.child, later.name); END LOOP; END $segue$"
+    )
+    return away, again, prove
+
+
+def _refers_to(members: tuple[Member, ...], quote: Quote) -> str:
+    """The condition that a constraint k is a foreign key onto one of the columns, by the names that they have then."""
+    columns = ", ".join(f"({_literal(quote(m.twin.table))}::regclass, {_literal(m.twin.old)})" for m in members)
+    return (
+        "k.contype = 'f' AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = k.confrelid "
+        f"AND a.attnum = ANY(k.confkey) AND (a.attrelid, a.attname) IN ({columns}))"
+    )
+
+
 def _attached_forth(attached: Attached, table: str, quote: Quote) -> list[str]:
     name, made, old = quote(attached.name), quote(clone(attached)), quote(former(attached))
     if attached.kind == "p":

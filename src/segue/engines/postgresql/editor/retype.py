@@ -525,6 +525,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             for table in dict.fromkeys(member.twin.table for member in members):
                 away, again = self._view_anew(table)
                 statements = (away, *statements, again)
+            away, again, prove = swap.around_later_keys(members, tuple(keys), quote)
+            statements = (away, *statements, again)
         settled = [act for member, change in retyped for act in self._settled_after_swap_back(member, change)]
         settled += [
             Act(
@@ -548,6 +550,14 @@ class RetypeVerbs(Hearing, ColumnVerbs):
                 *settled,
             ),
         )
+        if phase is Phase.CONTRACT:
+            self._emit(
+                f"later keys {first.table}.{first.column}",
+                f"prove what has come to refer to {', '.join(tables)} in this release",
+                Act(statements=(prove,), locks=retire.weak(*tables)),
+                CONTRACT,
+                phase=Phase.CONTRACT,
+            )
         if self._goes_back and phase is Phase.CONTRACT:
             for member, change in retyped:
                 self._emit_for(
