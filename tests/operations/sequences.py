@@ -123,6 +123,18 @@ class Generated:
         """Return the state after all of them."""
         return _after(self.old_state(), [op for ops in self.migrations for op in ops])
 
+    def in_new_code(self, found: Rows) -> Rows:
+        """Return the rows of old code's models by the labels that new code has for the same models."""
+        labels = {label.lower(): label for label in found}
+        for operation in (op for ops in self.migrations for op in ops):
+            if isinstance(operation, migrations.RenameModel):
+                moved = labels.pop(f"shop.{operation.old_name_lower}", None)
+                labels |= {f"shop.{operation.new_name_lower}": moved} if moved else {}
+            if isinstance(operation, migrations.DeleteModel):
+                labels.pop(f"shop.{operation.name_lower}", None)
+        models_now = [model for model in shop_models(self.state().apps) if model._meta.label_lower in labels]
+        return {model._meta.label: found[labels[model._meta.label_lower]] for model in models_now}
+
 
 def _shown(operation: Operation) -> str:
     name, args, kwargs = operation.deconstruct()

@@ -108,7 +108,9 @@ def _there_and_back_and_there_again(project: Example, generated: Generated) -> N
     for operations in generated.migrations:
         project.migration(*operations)
     from_the_start, own_names = rows(old_apps), project.named_by_segue()
-    old, new = Traffic(generated.old_state().apps, 10_000), Traffic(generated.state().apps, 20_000)
+    steady = generated.in_new_code(from_the_start)
+    old = Traffic(generated.old_state().apps, 10_000, from_the_start)
+    new = Traffic(generated.state().apps, 20_000, steady)
 
     with old.running():
         project.apply()
@@ -128,7 +130,7 @@ def _there_and_back_and_there_again(project: Example, generated: Generated) -> N
         old.go_on()
         with told(new_apps):
             _all_there(new, new_apps, "new code has every value that it wrote before and during the rollback")
-        again = Traffic(generated.state().apps, 30_000)
+        again = Traffic(generated.state().apps, 30_000, steady)
         with told(again.apps), again.running():
             old.go_on()
             again.go_on()
@@ -138,20 +140,27 @@ def _there_and_back_and_there_again(project: Example, generated: Generated) -> N
         _all_there(again, new_apps, "and new code those that it wrote since")
         by_new_code = rows(new_apps)
 
-    project.finalize()
+    last = Traffic(generated.state().apps, 5_000, steady)
+    with last.looking_again(), last.running():
+        last.go_on()
+        project.finalize()
+        last.go_on()
 
     _nothing_lost(by_new_code, rows(new_apps), "finalize loses nothing")
-    Writer(new_apps, number=5_000).insert()
+    _all_there(last, new_apps, "new code has every value that it wrote beside finalize")
     project.stock()
     assert project.differences() == [], "\n".join(project.differences())
     _assert_rows_from_the_start_are_equal(new_apps, from_the_start)
 
-    assert pipeline.purge(project.session(), timedelta(0)).postponed == ()
+    with last.running():
+        assert pipeline.purge(project.session(), timedelta(0)).postponed == ()
+        last.go_on()
 
     assert project.differences() == [], "\n".join(project.differences())
     left = project.named_by_segue() - own_names
     assert not left, sorted(left)
     _nothing_lost(by_new_code, rows(new_apps), "purge loses nothing")
+    _all_there(last, new_apps, "new code has every value that it wrote beside finalize and purge")
 
     project.rollback()
 
