@@ -64,6 +64,45 @@ def test_a_value_that_the_old_type_cannot_hold_goes_to_quarantine_and_comes_back
     assert project.sql("SELECT pages FROM shop_book WHERE id = 3") == [(5000000000,)]
 
 
+def test_a_column_that_a_value_has_loosened_on_the_way_back_is_not_null_again_when_it_comes_back(
+    project: Project,
+) -> None:
+    shop(project)
+    last = project.migration(migrations.AlterField("Book", "pages", models.BigIntegerField()))
+
+    project.apply()
+    project.sql("UPDATE shop_book SET pages = 5000000000 WHERE id = 3")
+    project.rollback()
+    project.apply()
+    project.finalize()
+    project.stock(last)
+
+    assert project.differences() == []
+    assert project.sql("SELECT pages FROM shop_book WHERE id = 3") == [(5000000000,)]
+
+
+def test_new_code_writes_what_old_codes_type_has_no_value_for(project: Project) -> None:
+    shop(project)
+    last = project.migration(migrations.AlterField("Book", "pages", models.TextField()))
+
+    project.apply()
+    project.sql("UPDATE shop_book SET segue_twin_pages = 'many' WHERE id = 3")
+    assert project.sql("SELECT pages FROM shop_book WHERE id IN (2, 3) ORDER BY id") == [(2,), (None,)]
+    project.rollback()
+
+    listed = "SELECT reason, \"row\"->>'pages' FROM segue_quarantine"
+    assert project.sql(listed) == [("shop_book.pages cannot hold the value", "many")]
+    project.apply()
+    project.finalize()
+    project.stock(last)
+    assert project.differences() == []
+    assert project.sql("SELECT pages FROM shop_book WHERE id IN (2, 3) ORDER BY id") == [("2",), ("many",)]
+    project.rollback()
+    project.finalize()
+    assert project.sql("SELECT pages FROM shop_book WHERE id IN (2, 3) ORDER BY id") == [(2,), (None,)]
+    assert project.sql(listed) == [("shop_book.pages cannot hold the value", "many")] * 2
+
+
 def test_a_primary_key_becomes_a_bigint_with_every_key_that_refers_to_it(project: Project) -> None:
     shop(project)
     last = project.migration(

@@ -45,6 +45,22 @@ def test_a_column_changes_twice_forth_and_back_and_forth(project: Project, opera
     assert_ends_as_stock(project)
 
 
+def test_what_the_old_type_has_no_value_for_outlives_the_way_back_of_a_column_that_was_renamed_too(
+    project: Project,
+) -> None:
+    open_shop(project)
+    project.migration(RENAMED, _to(models.TextField(), "leaves"))
+
+    project.apply()
+    project.sql("UPDATE shop_book SET leaves = 'many'")
+    project.rollback()
+    assert project.sql("SELECT pages FROM shop_book") == [(None,)]
+
+    project.apply()
+    assert project.sql("SELECT leaves FROM shop_book") == [("many",)]
+    assert_ends_as_stock(project)
+
+
 @pytest.mark.parametrize(
     "second",
     [RENAMED, _to(models.CharField(max_length=9)), _to(models.IntegerField()), _to(models.TextField(null=True))],

@@ -110,6 +110,9 @@ def fill(twin: Twin, quote: Quote, *, revived: bool = False, leniently: bool = F
     if revived:
         back = compared(twin.back.safely(new, quote), twin.back.type)
         where = f"{back} IS DISTINCT FROM {compared(old, twin.back.type)}"
+        if leniently:  # What has no value in the new type stays different.
+            same = f"{compared(new, twin.forth.type)} IS NOT DISTINCT FROM {compared(value, twin.forth.type)}"
+            where = f"{where} AND NOT ({same})"
     else:
         wanted = compared(value, twin.forth.type)
         where = f"{compared(new, twin.forth.type)} IS DISTINCT FROM {wanted}"

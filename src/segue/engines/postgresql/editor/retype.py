@@ -252,6 +252,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         members = [self._member(change, keyed) for change in changes]
         keys = self._keys_of_members(members, changes[0].mark)
         retyped = list(zip(members, changes, strict=True))
+        loosened = [change for change in changes if phase is Phase.EXPAND and self._was_loosened(change)]
         if phase is Phase.CONTRACT:
             self._require_all_fit(changes)
         for member, change in retyped:
@@ -261,6 +262,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         for key in keys:
             self._emit_key_clone(key, phase)
         self._emit_swap(retyped, keys, phase)
+        for change in loosened:
+            self._tighten_again(change)
         for member, change in retyped:
             gone = self._left_behind(altered, phase) if change is changes[0] else ()
             self._emit_clean_up(member, change, gone)
@@ -307,6 +310,25 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             comment=facts.comment,
             keeps_not_null=wraps and not change.fields[1].null,
         )
+
+    def _was_loosened(self, change: Retyping) -> bool:
+        """Whether a rollback has left NULL where the old type could not hold what is to come back with the new one."""
+        definition = self._definition(change.model, change.fields[1])
+        named = self._cemetery.find(Kind.COLUMN, change.table, change.column)
+        is_back = any(retired.definition == definition for retired in named)
+        return is_back and not change.facts.not_null and not any(field.null for field in change.fields)
+
+    def _tighten_again(self, change: Retyping) -> None:
+        table, column = change.table, change.column
+        loosen = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(column)} DROP NOT NULL"
+        undo = (Act(statements=(loosen,), locks=retire.exclusive(table)),)
+        for number, act in enumerate(retire.tighten_where_possible(table, column, self.quote_name)):
+            self._emit(
+                f"not null {table}.{column} {number}",
+                f"make {table}.{column} NOT NULL again if every row has a value, part {number + 1} of 3",
+                replace(act, background=False, against_new_code=False),
+                undo if number == 2 else (retire.untighten(table, column, self.quote_name),) if number == 0 else (),
+            )
 
     def _keys_of_members(self, members: list[Member], mark: str) -> list[Key]:
         """The foreign keys from and to the members, each with its definition on the twins."""
@@ -363,8 +385,13 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             return f"length(rtrim({column})) > {change.new_type.split('(')[1].rstrip(')')}"
         return ""
 
-    def _emit_twin(self, member: Member, change: Retyping, phase: Phase, body: str, **more: Any) -> None:
-        """Add the twin, or take one that lies retired with what the old column could not hold, and fill it."""
+    def _emit_twin(
+        self, member: Member, change: Retyping, phase: Phase, body: str, *, aside: str = "", **more: Any
+    ) -> None:
+        """Add the twin, or take one that lies retired with what the old column could not hold, and fill it.
+
+        On the way back it lies `aside`, if it is not to keep its name.
+        """
         twin, quote = member.twin, self.quote_name
         alter = f"ALTER TABLE {quote(twin.table)}"
         definition = self._definition(change.model, change.fields[1])
@@ -381,7 +408,9 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             made = ()
         else:
             made = (f"{alter} RENAME COLUMN {quote(revived.place)} TO {quote(twin.new)}",)
-        retired = Retired(kind=Kind.COLUMN, table=twin.table, name=change.column, definition=definition, place=twin.new)
+        place = aside or twin.new
+        moved = () if place == twin.new else (f"{alter} RENAME COLUMN {quote(twin.new)} TO {quote(place)}",)
+        retired = Retired(kind=Kind.COLUMN, table=twin.table, name=change.column, definition=definition, place=place)
         closed = more.get("aliases", ())
         self._emit_for(
             phase,
@@ -395,7 +424,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             ),
             (
                 Act(
-                    statements=(*more.get("closing", ()), *twins.detach(twin, quote)),
+                    statements=(*more.get("closing", ()), *twins.detach(twin, quote), *moved),
                     locks=retire.exclusive(twin.table),
                     retires=(retired,),
                     unaliases=closed,
@@ -660,15 +689,21 @@ class RetypeVerbs(Hearing, ColumnVerbs):
     def _beside(self, altered: Alteration, change: Retyping, to: str) -> None:
         """Old code keeps its column, new code has the twin; at finalize the twin takes the name."""
         member = self._member_beside(altered, change, to)
-        twin, table = member.twin, change.table
+        is_tight, twin, table = bool(member.check), member.twin, change.table
+        if self._goes_back:
+            member = replace(member, check="")
         renamed = to != change.column
         alias = () if renamed else (Alias(table=table, column=to, place=twin.new),)
         opening, closing = self._app_alias(alias)
+        # An earlier rename of the release drops what has the new name when it goes back.
+        aside = label(f"{TWIN}{change.mark}", change.column)
+        self._allow_what_is_no_value(replace(member, twin=replace(twin, new=aside)), change)
         self._emit_twin(
             member,
             change,
             Phase.EXPAND,
             twins.both(twin, self.quote_name),
+            aside=aside,
             aliases=alias,
             opening=opening,
             closing=closing,
@@ -677,7 +712,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         early = tuple(a for a in member.attached if a.kind != "c" and not a.deferrable)
         late = tuple(a for a in member.attached if a not in early)
         self._emit_clones(replace(member, attached=early, check=""), table, Phase.EXPAND)
-        self._emit_agreement(member, change)
+        if not self._goes_back:
+            self._emit_agreement(member, change)
         self._emit_clones(replace(member, attached=late), table, Phase.CONTRACT)
         keys = self._keys_of_members([member], change.mark)
         for key in keys:
@@ -701,11 +737,48 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             phase=Phase.CONTRACT,
             naming=True,
         )
+        if self._goes_back:
+            self._settle_beside(member, is_tight)
         self._emit_cleaning(member, retired, gone, naming=True)
+
+    def _settle_beside(self, member: Member, is_tight: bool) -> None:
+        """On the way back a value that the column cannot hold is listed, and keeps the column from being NOT NULL."""
+        table, column = member.twin.table, member.name
+        late: dict[str, Any] = {"phase": Phase.CONTRACT, "naming": True}
+        self._emit(
+            f"quarantine {table}.{column}",
+            f"list what {table}.{column} cannot hold in quarantine",
+            Act(statements=(self._overflows(member, column, member.place),)),
+            CONTRACT,
+            **late,
+        )
+        for number, act in enumerate(retire.tighten_where_possible(table, column, self.quote_name) if is_tight else ()):
+            self._emit(
+                f"not null {table}.{column} {number}",
+                f"make {table}.{column} NOT NULL if every row has a value, part {number + 1} of 3",
+                act,
+                CONTRACT,
+                **late,
+            )
+
+    def _allow_what_is_no_value(self, member: Member, change: Retyping) -> None:
+        """New code writes what the old type has no value for: old code finds NULL there, as it does on the way back."""
+        if not member.not_null:
+            return
+        table, column = change.table, change.column
+        alter = f"ALTER TABLE {self.quote_name(table)} ALTER COLUMN {self.quote_name(column)}"
+        self._emit(
+            f"null {table}.{column}",
+            f"allow NULL in {table}.{column} where new code writes what is no {change.old_type}",
+            Act(statements=(f"{alter} DROP NOT NULL",), locks=retire.exclusive(table)),
+            self._settled_after_swap_back(member, change),
+        )
 
     def _member_beside(self, altered: Alteration, change: Retyping, to: str) -> Member:
         """The member of a swap that waits for finalize: its conversions never fail, for either version's writes."""
         member = self._member(change, keyed=False)
+        if self._was_loosened(change):
+            member = replace(member, check=label(f"{TWIN}{change.mark}not_null_", change.column))
         if to == change.column:
             place, attached = member.twin.new, member.attached
         else:
