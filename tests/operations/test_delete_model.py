@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import django
 from django.db import migrations, models
 
 from tests.operations.bookshop import assert_ends_as_stock, open_shop, quarantined
@@ -127,3 +128,20 @@ def test_a_model_whose_column_has_just_changed_its_type_is_deleted_in_the_same_r
     project.rollback()
     project.finalize()
     assert project.sql("SELECT title, pages FROM shop_book") == [("Godaan", 10)]
+
+
+def test_a_model_whose_check_says_a_field_by_its_former_name_is_retired_and_comes_back(project: Project) -> None:
+    open_shop(project)
+    check = {"condition" if django.VERSION >= (5, 1) else "check": models.Q(pages__gte=0)}
+    project.migration(
+        migrations.AddConstraint("Book", models.CheckConstraint(name="pages_there", **check)),
+        migrations.RenameField("Book", "pages", "leaves"),
+        DELETE_BOOK,
+    )
+
+    project.apply()
+    project.rollback()
+
+    assert project.sql("SELECT title, pages FROM shop_book") == [("Godaan", 10)]
+    project.apply()
+    assert_ends_as_stock(project)

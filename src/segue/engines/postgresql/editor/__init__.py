@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
+from django.core.exceptions import FieldError
 from django.db.backends.ddl_references import Statement
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.backends.utils import strip_quotes
@@ -130,9 +131,13 @@ class StepEditor(AlterVerbs, ContribVerbs):
     def _retired_table(self, model: Any) -> Retired:
         """The table as Django would make it, under the names that the model has for now."""
         table, before = model._meta.db_table, len(self.deferred_sql)
-        sql, params = self.table_sql(model)
+        try:
+            sql, params = self.table_sql(model)
+            definition = self._complete(sql, params or None)
+        except FieldError:
+            definition = ""  # A constraint says the name of a field that has another by now: nobody makes it again.
         del self.deferred_sql[before:]
-        return Retired(kind=Kind.TABLE, table=table, name=table, definition=self._complete(sql, params or None))
+        return Retired(kind=Kind.TABLE, table=table, name=table, definition=definition)
 
     def translate_deferred(self) -> None:
         """Emit the deferred statements: indexes and constraints first, foreign keys in three passes.
