@@ -251,12 +251,17 @@ def _rows_can_bear(operation: Operation, old: ProjectState) -> bool:
 
 @dataclass
 class Names:
-    """Numbers what needs a name of its own; `detected` says that the autodetector is to find what is drawn."""
+    """Numbers what needs a name of its own; `detected` says that the autodetector is to find what is drawn.
+
+    `astray` are renamed fields whose models have an index or a constraint that still says the old name: nobody can make
+    such a table, neither stock.
+    """
 
     reusing: bool
     detected: bool = False
     number: int = 0
     models: set[str] = field(default_factory=set)
+    astray: set[str] = field(default_factory=set)
 
     def free_models(self, state: ProjectState) -> list[str]:
         """Return the names that a new model can have."""
@@ -482,7 +487,7 @@ def _remove_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
     model = _pick(draw, _models(state))
     if _is_through(state, model):
         return []
-    needed = _named_in_options(model)
+    needed = _named_in_options(model) | names.astray
     name = _pick(draw, [n for n, f in model.fields.items() if not f.primary_key and n not in needed])
     operations: list[Operation] = []
     if name is not None:
@@ -530,7 +535,7 @@ def _delete_model(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
         if f.remote_field and str(f.remote_field.model).lower() != f"shop.{m.name}".lower()
     }
     free = [m for m in _models(state) if f"shop.{m.name}".lower() not in pointed_at and not _is_through(state, m)]
-    model = _pick(draw, free)
+    model = _pick(draw, [m for m in free if names.astray.isdisjoint(m.fields)])
     return [migrations.DeleteModel(model.name)] if model else []
 
 
@@ -541,7 +546,12 @@ def _rename_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
     is_new = ("shop", model.name_lower) not in _BASE_MODELS
     fixed = _named_in_options(model) if names.detected or is_new else set()
     name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many and n not in fixed])
-    return [migrations.RenameField(model.name, name, names.next("renamed"))] if name else []
+    if name is None:
+        return []
+    to = names.next("renamed")
+    if name in _named_in_options(model) | names.astray:
+        names.astray.add(to)
+    return [migrations.RenameField(model.name, name, to)]
 
 
 def _rename_model(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
