@@ -28,8 +28,19 @@ RENAMED = migrations.RenameField("book", "pages", "leaves")
         (RENAMED, _to(models.TextField(), "leaves")),
         (RENAMED, _to(models.BigIntegerField(), "leaves"), migrations.RenameField("book", "leaves", "sheets")),
         (_to(models.BigIntegerField(db_index=True)), WIDER, _to(models.BigIntegerField(unique=True))),
+        (RENAMED, migrations.AddField("book", "pages", models.IntegerField(default=5))),
+        (RENAMED, migrations.AddField("book", "pages", models.TextField(null=True, db_index=True))),
+        (migrations.RemoveField("book", "pages"), migrations.AddField("book", "pages", models.TextField(default="x"))),
     ],
-    ids=["wider, then another type", "renamed, then another type", "renamed around a wider type", "indexes"],
+    ids=[
+        "wider, then another type",
+        "renamed, then another type",
+        "renamed around a wider type",
+        "indexes",
+        "renamed, and its name given to another",
+        "renamed, and its name given to another with an index",
+        "removed, and its name given to another",
+    ],
 )
 def test_a_column_changes_twice_forth_and_back_and_forth(project: Project, operations: tuple[Any, ...]) -> None:
     open_shop(project)
@@ -43,6 +54,24 @@ def test_a_column_changes_twice_forth_and_back_and_forth(project: Project, opera
     assert sorted(old_book.objects.values_list("title", "pages")) == [("Godaan", 10), ("by old", 1)]
     project.apply()
     assert_ends_as_stock(project)
+
+
+def test_a_column_that_is_removed_under_another_name_and_added_again_has_its_values_all_the_time(
+    project: Project,
+) -> None:
+    open_shop(project)
+    again = migrations.AddField("book", "pages", models.IntegerField(default=5))
+    project.migration(RENAMED, migrations.RemoveField("book", "leaves"), again)
+    pages = "SELECT pages FROM shop_book"
+
+    project.apply()
+    assert project.sql(pages) == [(10,)]
+    project.rollback()
+    assert project.sql(pages) == [(10,)]
+    project.apply()
+    project.finalize()
+
+    assert project.sql(pages) == [(10,)]
 
 
 def test_what_the_old_type_has_no_value_for_outlives_the_way_back_of_a_column_that_was_renamed_too(

@@ -10,7 +10,7 @@ from django.db.migrations import Migration
 from django.db.migrations.state import ProjectState
 
 from segue.carrier import ReleaseCarrier, finish_in_background, is_undoable, take_back
-from segue.core.change import Cemetery, Irreversible
+from segue.core.change import Cemetery, Irreversible, moved
 from segue.core.errors import (
     FailedAndUndone,
     GateNotMet,
@@ -166,13 +166,15 @@ def _journal_suffices(steps: tuple[Step, ...], migration: Migration, cemetery: C
 
     A release that buried something gave its name to something else; only a new translation sorts that out.
     """
-    retired = cemetery.all()
-    for step in steps:
+    lying = cemetery.all()
+    for step in reversed(steps):
         acts = () if isinstance(step.undo, Irreversible) else step.undo
         if not acts and any(r.place for r in step.forward.retires):
             return False
-        if any(r not in retired for act in acts for r in act.revives):
-            return False
+        for act in acts:
+            if any(r not in lying for r in act.revives):
+                return False
+            lying = (*(moved(r, act) for r in lying if r not in act.revives), *act.retires)
     return is_undoable(steps, migration)
 
 

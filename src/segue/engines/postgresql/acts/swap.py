@@ -136,18 +136,20 @@ def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tu
 
 
 def name_not_null(table: str, column: str, quote: Quote) -> str:
-    """Return the statement that gives a column's NOT NULL the name that PostgreSQL 18 would, if that is free by now.
+    """Return the statement that names a column's NOT NULL as PostgreSQL 18 would, numbered where that is taken.
 
-    It was made while the column had a twin's name, and a renamed column's keeps its name.
+    It was made while the column had a name of Segue's, and a renamed column's keeps its name.
     """
     relation, name = f"{literal(quote(table))}::regclass", f"{table}_{column}_not_null"
     own = f"SELECT attnum FROM pg_attribute WHERE attrelid = {relation} AND attname = {literal(column)}"
-    rename = f"format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {literal(quote(table))}, found, {literal(name)})"
+    rename = f"format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {literal(quote(table))}, found, free)"
     return (
-        "DO $segue$ DECLARE found name; BEGIN SELECT conname INTO found FROM pg_constraint "
+        "DO $segue$ DECLARE found name; free text; BEGIN SELECT conname INTO found FROM pg_constraint "
         f"WHERE conrelid = {relation} AND contype = 'n' AND conkey = ARRAY[({own})]; "
-        f"IF found <> {literal(name)} AND length({literal(name)}::name::text) = length({literal(name)}) "
-        f"AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = {relation} AND conname = {literal(name)}) "
+        f"SELECT {literal(name)} || coalesce(nullif(n, 0)::text, '') INTO free FROM generate_series(0, 99) n "
+        f"WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = {relation} AND conname <> found "
+        f"AND conname = {literal(name)} || coalesce(nullif(n, 0)::text, '')) ORDER BY n LIMIT 1; "
+        f"IF found <> free AND length({literal(name)}::name::text) = length({literal(name)}) "
         f"THEN EXECUTE {rename}; END IF; END $segue$"
     )
 
@@ -157,7 +159,7 @@ def around_later_keys(members: tuple[Member, ...], keys: tuple[Key, ...], quote:
 
     They join what takes the columns' places, unproved at first.
     """
-    known = ", ".join(_literal(key.name) for key in keys) or "''"
+    known = ", ".join(literal(key.name) for key in keys) or "''"
     away = (
         "DO $segue$ DECLARE later record; kept jsonb := '[]'; BEGIN FOR later IN SELECT k.conrelid::regclass::text AS "
         "child, k.conname AS name, pg_get_constraintdef(k.oid) AS definition FROM pg_constraint k "
@@ -182,7 +184,7 @@ def around_later_keys(members: tuple[Member, ...], keys: tuple[Key, ...], quote:
 
 def _refers_to(members: tuple[Member, ...], quote: Quote) -> str:
     """The condition that a constraint k is a foreign key onto one of the columns, by the names that they have then."""
-    columns = ", ".join(f"({_literal(quote(m.twin.table))}::regclass, {_literal(m.twin.old)})" for m in members)
+    columns = ", ".join(f"({literal(quote(m.twin.table))}::regclass, {literal(m.twin.old)})" for m in members)
     return (
         "k.contype = 'f' AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = k.confrelid "
         f"AND a.attnum = ANY(k.confkey) AND (a.attrelid, a.attname) IN ({columns}))"

@@ -229,6 +229,9 @@ class ArrivalVerbs(RemovalVerbs):
 
     def _revive(self, arrival: Arrival, found: Retired) -> None:
         """Give the column its name and its default back; what it lacks is made again beside the traffic."""
+        if not found.place:
+            # What old code uses is its column again on the way back.
+            arrival = replace(arrival, retired=replace(arrival.retired, in_use=found.in_use))
         table, column, field = arrival.table, arrival.column, arrival.field
         # After a crash the column may have its own name again already.
         facts = self._catalog.column(table, found.place or column) or self._catalog.column(table, column)

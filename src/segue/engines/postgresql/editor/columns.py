@@ -19,6 +19,7 @@ from segue.core.change import Act, Alias, Kind, Retired
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.acts.retire import label
+from segue.engines.postgresql.acts.swap import name_not_null
 from segue.engines.postgresql.editor.arrivals import Arrival, ArrivalVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.shape import NEW_COLUMN
@@ -40,7 +41,7 @@ class ColumnVerbs(ArrivalVerbs):
             found = None
         self._added_columns |= {(table, column)}
         namesake = self._namesake(table, column)
-        if namesake is not None and namesake != found:
+        if (namesake is not None and namesake != found) or self._is_renamed(table, column):
             return self._add_beside(model, field, namesake, found)
         before = len(self.deferred_sql)
         arrival = Arrival(model=model, field=field, retired=retired, stock=self._stock_statements(model, field))
@@ -82,7 +83,11 @@ class ColumnVerbs(ArrivalVerbs):
         named = self._cemetery.find(Kind.COLUMN, table, column)
         return next((r for r in named if r.in_use and not r.place and self._lies_there(r)), None)
 
-    def _add_beside(self, model: Any, field: Any, namesake: Retired, found: Retired | None) -> None:
+    def _is_renamed(self, table: str, column: str) -> bool:
+        """Whether the name is the one that old code has for a column which new code calls otherwise."""
+        return any(alias.place == column != alias.column for alias in self._aliases_of(table))
+
+    def _add_beside(self, model: Any, field: Any, namesake: Retired | None, found: Retired | None) -> None:
         """Give new code a column beside the one that old code calls the same; the name is its own at finalize."""
         table, column = model._meta.db_table, field.column
         place = found.place if found and found.place.startswith(NEW_COLUMN) else self._free_place(table, column)
@@ -108,7 +113,8 @@ class ColumnVerbs(ArrivalVerbs):
                 self._arrive(arrival)
             else:
                 self._revive(arrival, found)
-        self._bury_at_finalize(namesake)
+        if namesake is not None:
+            self._bury_at_finalize(namesake)
         self._emit_name(arrival)
 
     def _free_place(self, table: str, column: str) -> str:
@@ -166,7 +172,7 @@ class ColumnVerbs(ArrivalVerbs):
             f"name {table}.{column}",
             f"give {table}.{column} its name, which was old code's column's until now",
             Act(
-                statements=(*renames, *self._app_alias(arrival.aliases)[1]),
+                statements=(*renames, name_not_null(table, column, quote), *self._app_alias(arrival.aliases)[1]),
                 locks=retire.exclusive(table),
                 unaliases=arrival.aliases,
             ),
