@@ -269,3 +269,24 @@ def test_a_key_becomes_narrower_where_new_code_sees_its_table_through_a_view(pro
     project.stock(last)
 
     assert project.differences() == []
+
+
+def test_what_forbids_null_has_stocks_name_when_the_column_is_renamed_with_the_model_that_it_refers_to(
+    project: Project,
+) -> None:
+    shop(project)
+    readers = models.ManyToManyField("shop.author", related_name="+")
+    project.live(project.migration(migrations.AddField("Book", "readers", readers)))
+    project.finalize()
+    last = project.migration(
+        migrations.RenameModel("Book", "Volume"),
+        migrations.AlterField("Volume", "id", models.BigAutoField(primary_key=True)),
+    )
+    names = "SELECT conname FROM pg_constraint WHERE contype = 'n' AND conrelid = 'shop_volume_readers'::regclass"
+
+    project.apply()
+    project.finalize()
+    project.stock(last)
+
+    assert project.differences() == []
+    assert sorted(project.sql(names)) == sorted(project.sql(names, alias="stock"))

@@ -8,7 +8,7 @@ import pytest
 from django.db import migrations, models
 
 from segue.core.errors import StepFailed
-from tests.operations.bookshop import assert_ends_as_stock, open_shop
+from tests.operations.bookshop import RAW_BOOK, assert_ends_as_stock, open_shop
 from tests.project import Project
 
 
@@ -72,6 +72,24 @@ def test_a_column_that_is_removed_under_another_name_and_added_again_has_its_val
     project.finalize()
 
     assert project.sql(pages) == [(10,)]
+
+
+def test_a_key_becomes_wider_and_as_it_was_beside_a_session_that_writes_all_the_time(project: Project) -> None:
+    open_shop(project)
+    auto, big = (_to(kind(primary_key=True), "id") for kind in (models.AutoField, models.BigAutoField))
+    sequel = models.ForeignKey("shop.book", models.CASCADE, null=True)
+    project.live(project.migration(auto, migrations.AddField("book", "sequel", sequel)))
+    project.finalize()
+    project.migration(big, auto)
+
+    project.apply()
+    with project.connect() as writer:
+        writer.autocommit = True
+        writer.execute(RAW_BOOK, ["beside"])
+        project.finalize()
+        writer.execute(RAW_BOOK, ["after"])
+
+    assert_ends_as_stock(project)
 
 
 def test_what_the_old_type_has_no_value_for_outlives_the_way_back_of_a_column_that_was_renamed_too(

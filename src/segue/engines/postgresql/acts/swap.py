@@ -7,6 +7,7 @@ over the names.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -89,9 +90,16 @@ def former(attached: Attached) -> str:
     return label(f"{OLD}{attached.mark}", attached.name)
 
 
-def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tuple[str, ...]:
-    """Return the statements of the swap."""
-    statements = [f"ALTER TABLE {quote(key.table)} DROP CONSTRAINT {quote(key.name)}" for key in keys]
+def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote, *, late: bool = False) -> tuple[str, ...]:
+    """Return the statements of the swap.
+
+    Between a `late` one and its plan come the rest of the release and what else finalize does: keys that it does not
+    know join what takes the columns' places, unproved at first, and those that it knows keep the names that they have.
+    """
+    if late:
+        statements = [_key_away(key, quote) for key in keys] + [_later_keys_away(members, quote)]
+    else:
+        statements = [f"ALTER TABLE {quote(key.table)} DROP CONSTRAINT {quote(key.name)}" for key in keys]
     for member in members:
         table = f"ALTER TABLE {quote(member.twin.table)}"
         old, new = quote(member.twin.old), quote(member.twin.new)
@@ -110,9 +118,10 @@ def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> t
         statements.append(_keeps_old_true(member, quote))
         if member.comment is not None:
             statements.append(f"COMMENT ON COLUMN {quote(member.twin.table)}.{name} IS {literal(member.comment)}")
-    for key in keys:
-        statements.append(f"ALTER TABLE {quote(key.table)} RENAME CONSTRAINT {quote(key.clone)} TO {quote(key.name)}")
-    return tuple(statements)
+    rename = "ALTER TABLE {} RENAME CONSTRAINT {} TO {}"
+    if late:
+        return (*statements, *(_key_again(key, quote) for key in keys), _LATER_KEYS_AGAIN)
+    return (*statements, *(rename.format(*map(quote, (key.table, key.clone, key.name))) for key in keys))
 
 
 def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tuple[str, ...]:
@@ -154,32 +163,54 @@ def name_not_null(table: str, column: str, quote: Quote) -> str:
     )
 
 
-def around_later_keys(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tuple[str, str, str]:
-    """Return what to do before a swap, after it, and in the end, with keys onto its columns that came after its plan.
-
-    They join what takes the columns' places, unproved at first.
-    """
-    known = ", ".join(literal(key.name) for key in keys) or "''"
-    away = (
-        "DO $segue$ DECLARE later record; kept jsonb := '[]'; BEGIN FOR later IN SELECT k.conrelid::regclass::text AS "
-        "child, k.conname AS name, pg_get_constraintdef(k.oid) AS definition FROM pg_constraint k "
-        f"WHERE k.conparentid = 0 AND {_refers_to(members, quote)} AND k.conname NOT IN ({known}) LOOP "
-        "kept := kept || to_jsonb(later); "
-        "EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', later.child, later.name); END LOOP; "
-        "PERFORM set_config('segue.keys', kept::text, true); END $segue$"
-    )
-    again = (
-        "DO $segue$ DECLARE later record; BEGIN FOR later IN SELECT * FROM jsonb_to_recordset("
-        "current_setting('segue.keys')::jsonb) AS kept(child text, name text, definition text) LOOP "
-        "EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', later.child, later.name, "
-        "regexp_replace(later.definition, ' NOT VALID$', '')); END LOOP; END $segue$"
-    )
-    prove = (
+def prove_later_keys(members: tuple[Member, ...], quote: Quote) -> str:
+    """Return the statement that proves the keys which a late swap has put on what takes the columns' places."""
+    return (
         "DO $segue$ DECLARE later record; BEGIN FOR later IN SELECT k.conrelid::regclass AS child, k.conname AS name "
         f"FROM pg_constraint k WHERE NOT k.convalidated AND {_refers_to(members, quote)} LOOP "
         "EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', later.child, later.name); END LOOP; END $segue$"
     )
-    return away, again, prove
+
+
+def _later_keys_away(members: tuple[Member, ...], quote: Quote) -> str:
+    """Drop and remember the foreign keys onto the columns that came after the swap was planned."""
+    return (
+        "DO $segue$ DECLARE later record; kept jsonb := '[]'; BEGIN FOR later IN SELECT k.conrelid::regclass::text AS "
+        "child, k.conname AS name, pg_get_constraintdef(k.oid) AS definition FROM pg_constraint k "
+        f"WHERE k.conparentid = 0 AND {_refers_to(members, quote)} LOOP kept := kept || to_jsonb(later); "
+        "EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', later.child, later.name); END LOOP; "
+        "PERFORM set_config('segue.keys', kept::text, true); END $segue$"
+    )
+
+
+_LATER_KEYS_AGAIN = (
+    "DO $segue$ DECLARE later record; BEGIN FOR later IN SELECT * FROM jsonb_to_recordset("
+    "current_setting('segue.keys')::jsonb) AS kept(child text, name text, definition text) LOOP "
+    "EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', later.child, later.name, "
+    "regexp_replace(later.definition, ' NOT VALID$', '')); END LOOP; END $segue$"
+)
+
+
+def _key_away(key: Key, quote: Quote) -> str:
+    """Drop a key that may have got another name since the swap was planned, and remember that."""
+    return (
+        "DO $segue$ DECLARE found name; BEGIN SELECT k.conname INTO found FROM pg_constraint k WHERE k.contype = 'f' "
+        f"AND k.conrelid = {literal(quote(key.table))}::regclass AND (k.conname = {literal(key.name)} "
+        f"OR regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') = {literal(key.definition)}); "
+        f"EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', {literal(quote(key.table))}, found); "
+        f"PERFORM set_config({_setting(key)}, found, true); END $segue$"
+    )
+
+
+def _key_again(key: Key, quote: Quote) -> str:
+    return (
+        f"DO $segue$ BEGIN EXECUTE format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {literal(quote(key.table))}, "
+        f"{literal(key.clone)}, current_setting({_setting(key)})); END $segue$"
+    )
+
+
+def _setting(key: Key) -> str:
+    return "'segue.key_" + hashlib.sha256(f"{key.table}.{key.name}".encode()).hexdigest()[:8] + "'"
 
 
 def _refers_to(members: tuple[Member, ...], quote: Quote) -> str:

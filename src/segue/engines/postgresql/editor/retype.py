@@ -549,13 +549,11 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         )
         retired = tuple(self._retired_by_swap(member, change) for member, change in retyped)
         first = retyped[0][1]
-        statements = swap.forth(members, tuple(keys), quote)
+        statements = swap.forth(members, tuple(keys), quote, late=phase is Phase.CONTRACT)
         if phase is Phase.CONTRACT:
             for table in dict.fromkeys(member.twin.table for member in members):
                 away, again = self._view_anew(table)
                 statements = (away, *statements, again)
-            away, again, prove = swap.around_later_keys(members, tuple(keys), quote)
-            statements = (away, *statements, again)
         settled = [act for member, change in retyped for act in self._settled_after_swap_back(member, change)]
         settled += [
             Act(
@@ -583,7 +581,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             self._emit(
                 f"later keys {first.table}.{first.column}",
                 f"prove what has come to refer to {', '.join(tables)} in this release",
-                Act(statements=(prove,), locks=retire.weak(*tables)),
+                Act(statements=(swap.prove_later_keys(members, quote),), locks=retire.weak(*tables)),
                 CONTRACT,
                 phase=Phase.CONTRACT,
             )
@@ -653,10 +651,10 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             ),
             CONTRACT,
             phase=Phase.CONTRACT,
+            # Before another swap of the release: a trigger that sessions know must not meet another type.
             while_retired=(retired,),
-            naming=True,
         )
-        self._emit_cleaning(member, retired, gone, naming=True)
+        self._emit_cleaning(member, retired, gone)
 
     def _emit_cleaning(self, member: Member, retired: Retired, gone: tuple[str, ...], *, naming: bool = False) -> None:
         table = member.twin.table
@@ -725,7 +723,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             f"put the twin of {table}.{change.column} in its place",
             Act(
                 statements=(
-                    *swap.forth((member,), tuple(keys), self.quote_name),
+                    *swap.forth((member,), tuple(keys), self.quote_name, late=True),
                     *closing,
                     *twins.detach(twin, self.quote_name),
                 ),
