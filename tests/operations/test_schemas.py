@@ -129,7 +129,7 @@ def _qualified(project: Project, table: str = '"other"."%s"') -> Any:
 
 
 @pytest.mark.parametrize("table", ['"other"."%s"', 'other"."%s'], ids=["quoted", "half quoted"])
-def test_a_table_that_names_its_schema_changes_as_far_as_no_index_does(project: Project, table: str) -> None:
+def test_a_table_that_names_its_schema_changes_in_it(project: Project, table: str) -> None:
     with _searching(project, "public"):
         old_book = _qualified(project, table)
         project.migration(
@@ -155,33 +155,45 @@ def test_a_table_that_names_its_schema_changes_as_far_as_no_index_does(project: 
         assert sorted(new_book.objects.values_list("name", "size")) == [("by new", 7), ("by old", 7), ("t", 7)]
 
 
-@pytest.mark.parametrize(
-    ("operation", "message"),
-    [
-        (
+@pytest.mark.parametrize("table", ['"other"."%s"', 'other"."%s'], ids=["quoted", "half quoted"])
+def test_indexes_of_a_table_that_names_its_schema_lie_in_it(project: Project, table: str) -> None:
+    with _searching(project, "public"):
+        _qualified(project, table)
+        project.sql("CREATE TABLE public.other_things (id integer, title text)")
+        project.sql("CREATE INDEX by_title ON public.other_things (title)")
+        project.sql("CREATE UNIQUE INDEX once ON public.other_things (title)")
+        project.migration(
             migrations.AddIndex("book", models.Index(fields=["title"], name="by_title")),
-            'Indexes of "other"."book" cannot be changed online: the table names its own schema, and an index is found '
-            "by its name in search_path alone.\nNext: name the schema in search_path, in the OPTIONS of DATABASES, and "
-            "not in db_table; then the same command again",
-        ),
-        (
-            migrations.AlterModelTable("book", '"other"."volume"'),
-            '"other"."book" cannot be called "other"."volume": PostgreSQL renames a table within its schema.\n'
-            "Next: move the table with ALTER TABLE … SET SCHEMA in a RunSQL, and change the model's db_table with "
-            "SeparateDatabaseAndState",
-        ),
-    ],
-    ids=["index", "name"],
-)
-def test_what_needs_a_name_without_its_schema_is_refused_before_anything_changes(
-    project: Project, operation: Any, message: str
-) -> None:
+            migrations.AddConstraint("book", models.UniqueConstraint(fields=["title", "author"], name="once")),
+            migrations.AlterField("book", "pages", models.BigIntegerField(null=True, db_index=True)),
+            migrations.AddField("book", "isbn", models.CharField(max_length=13, null=True, unique=True)),
+        )
+
+        project.apply()
+        project.rollback()
+        project.apply()
+        project.finalize()
+        project.stock()
+
+        assert _differences(project) == []
+        mine = project.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'other_things' ORDER BY 1")
+        assert mine == [("by_title",), ("once",)]
+
+
+def test_a_table_that_names_its_schema_is_not_renamed_and_nothing_changes(project: Project) -> None:
     with _searching(project, "public"):
         _qualified(project)
-        project.migration(migrations.AddField("book", "size", models.IntegerField(default=7)), operation)
+        project.migration(
+            migrations.AddField("book", "size", models.IntegerField(default=7)),
+            migrations.AlterModelTable("book", '"other"."volume"'),
+        )
 
         with pytest.raises(StepFailed) as refused:
             project.apply()
 
-        assert str(refused.value) == message
+        assert str(refused.value) == (
+            '"other"."book" cannot be called "other"."volume": PostgreSQL renames a table within its schema.\n'
+            "Next: move the table with ALTER TABLE … SET SCHEMA in a RunSQL, and change the model's db_table with "
+            "SeparateDatabaseAndState"
+        )
         assert len(project.session().journal.runs()) == 1

@@ -14,6 +14,7 @@ from dataclasses import replace
 from segue.core.change import Act, LockMode, Retired, TableLock
 from segue.engines.postgresql.acts.blocks import block, fail_if_any, literal
 from segue.engines.postgresql.catalog import BURIED_COLUMN, RETIRED_SCHEMA, Column, ForeignKey
+from segue.engines.postgresql.qualified import beside, qualified, relation_of, schema_of
 
 Quote = Callable[[str], str]
 
@@ -178,7 +179,7 @@ def drop_index_beside_key(table: str, index: str, quote: Quote) -> Act:
     """Drop the index that stood in for a primary key, if the table has one again; else it goes on standing in."""
     relation = f"{literal(quote(table))}::regclass"
     key = f"EXISTS (SELECT FROM pg_index WHERE indrelid = {relation} AND indisprimary)"
-    drop = f"DROP INDEX IF EXISTS {quote(index)}"
+    drop = f"DROP INDEX IF EXISTS {quote(beside(table, index))}"
     return Act(statements=(block(f"IF {key} THEN {drop}; END IF"),), locks=exclusive(table), background=True)
 
 
@@ -304,4 +305,6 @@ def not_null_check(column: str) -> str:
 
 def shorten(name: str) -> str:
     """Return the name cut to what PostgreSQL keeps of it, 63 bytes, never through a character."""
+    if schema := schema_of(name):
+        return qualified(shorten(schema), shorten(relation_of(name)))
     return name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore")

@@ -16,6 +16,7 @@ from segue.engines.postgresql.acts.blocks import literal
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.twin import TWIN, Twin
 from segue.engines.postgresql.dependents import Attached
+from segue.engines.postgresql.qualified import beside
 
 Quote = Callable[[str], str]
 
@@ -108,7 +109,7 @@ def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote, *, l
             statements.append(f"{table} DROP CONSTRAINT {quote(member.check)}")
         statements += _default_to(member, member.twin.old, member.twin.new, member.twin.forth.type, quote)
         for attached in member.attached:
-            statements += _attached_forth(attached, table, quote)
+            statements += _attached_forth(attached, member.twin.table, quote)
         if member.not_null and not member.has_primary_key and not member.keeps_not_null:
             statements.append(f"{table} ALTER COLUMN {old} DROP NOT NULL")
         statements.append(f"{table} RENAME COLUMN {old} TO {quote(member.place)}")
@@ -134,7 +135,7 @@ def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tu
             statements.append(f"{table} RENAME COLUMN {quote(member.name)} TO {new}")
         statements.append(f"{table} RENAME COLUMN {quote(member.place)} TO {old}")
         for attached in member.attached:
-            statements += _attached_back(attached, table, quote)
+            statements += _attached_back(attached, member.twin.table, quote)
         statements += _default_to(member, member.twin.new, member.twin.old, member.twin.back.type, quote)
         if member.check:
             statements.append(f"{table} ALTER COLUMN {new} DROP NOT NULL")
@@ -222,8 +223,9 @@ def _refers_to(members: tuple[Member, ...], quote: Quote) -> str:
     )
 
 
-def _attached_forth(attached: Attached, table: str, quote: Quote) -> list[str]:
+def _attached_forth(attached: Attached, table_name: str, quote: Quote) -> list[str]:
     name, made, old = quote(attached.name), quote(clone(attached)), quote(former(attached))
+    table = f"ALTER TABLE {quote(table_name)}"
     if attached.kind == "p":
         return [
             f"{table} DROP CONSTRAINT {name}",
@@ -236,11 +238,13 @@ def _attached_forth(attached: Attached, table: str, quote: Quote) -> list[str]:
         ]
     if attached.kind == "c":
         return [f"{table} RENAME CONSTRAINT {name} TO {old}", f"{table} RENAME CONSTRAINT {made} TO {name}"]
-    return [f"ALTER INDEX {name} RENAME TO {old}", f"ALTER INDEX {made} RENAME TO {name}"]
+    now, then = (quote(beside(table_name, index)) for index in (attached.name, clone(attached)))
+    return [f"ALTER INDEX {now} RENAME TO {old}", f"ALTER INDEX {then} RENAME TO {name}"]
 
 
-def _attached_back(attached: Attached, table: str, quote: Quote) -> list[str]:
+def _attached_back(attached: Attached, table_name: str, quote: Quote) -> list[str]:
     name, made, old = quote(attached.name), quote(clone(attached)), quote(former(attached))
+    table = f"ALTER TABLE {quote(table_name)}"
     if attached.kind == "p":
         return [
             f"{table} DROP CONSTRAINT {name}",
@@ -250,7 +254,8 @@ def _attached_back(attached: Attached, table: str, quote: Quote) -> list[str]:
         return [f"{table} DROP CONSTRAINT {name}", f"{table} RENAME CONSTRAINT {old} TO {name}"]
     if attached.kind == "c":
         return [f"{table} RENAME CONSTRAINT {name} TO {made}", f"{table} RENAME CONSTRAINT {old} TO {name}"]
-    return [f"ALTER INDEX {name} RENAME TO {made}", f"ALTER INDEX {old} RENAME TO {name}"]
+    now, then = (quote(beside(table_name, index)) for index in (attached.name, former(attached)))
+    return [f"ALTER INDEX {now} RENAME TO {made}", f"ALTER INDEX {then} RENAME TO {name}"]
 
 
 def _keeps_old_true(member: Member, quote: Quote) -> str:

@@ -378,8 +378,8 @@ class AlterVerbs(RenameVerbs):
                 locks=retire.exclusive(table),
             )
             probe: dict[str, Any] = {
-                "probe": self._index_probe(name),
-                "clean": (self.sql_delete_index_concurrently % {"name": quote(name)},),
+                "probe": self._index_probe(table, name),
+                "clean": (self._sql_drop_index(table, name),),
             }
         else:
             add = f"{alter} ADD CONSTRAINT {quote(name)} {definition} NOT VALID"

@@ -23,6 +23,7 @@ from segue.engines.postgresql.acts.swap import name_not_null
 from segue.engines.postgresql.editor.arrivals import Arrival, ArrivalVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.shape import NEW_COLUMN
+from segue.engines.postgresql.qualified import beside
 
 
 class ColumnVerbs(ArrivalVerbs):
@@ -74,7 +75,7 @@ class ColumnVerbs(ArrivalVerbs):
 
     def _is_index_of(self, table: str, name: str) -> bool:
         """Whether a valid index of that name is the table's; PostgreSQL keeps 63 bytes of a table's name."""
-        return self._catalog.index_table(name) == retire.shorten(table)
+        return self._catalog.index_table(beside(table, name)) == retire.shorten(table)
 
     # Beside a column of the same name
 
@@ -166,7 +167,8 @@ class ColumnVerbs(ArrivalVerbs):
         alter = f"ALTER TABLE {quote(table)} RENAME"
         renames = [f"{alter} COLUMN {quote(arrival.retired.place)} TO {quote(column)}"]
         for kind, now, name in arrival.later:
-            start = f"{alter} CONSTRAINT {quote(now)}" if kind == "CONSTRAINT" else f"ALTER INDEX {quote(now)} RENAME"
+            index = f"ALTER INDEX {self._index(table, now)} RENAME"
+            start = f"{alter} CONSTRAINT {quote(now)}" if kind == "CONSTRAINT" else index
             renames.append(f"{start} TO {quote(name)}")
         self._emit(
             f"name {table}.{column}",

@@ -23,6 +23,7 @@ from segue.engines.postgresql.acts import retire, violators
 from segue.engines.postgresql.acts.blocks import block
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.indexes import IndexVerbs
+from segue.engines.postgresql.qualified import beside
 
 _CHECK = re.compile(
     r"CHECK \((?P<condition>.*)\)(?: NO INHERIT)?(?P<unproved>(?: NOT VALID| NOT ENFORCED)?)", re.DOTALL
@@ -368,8 +369,8 @@ class ConstraintVerbs(IndexVerbs):
             f"build unique index {name} on {table}",
             self._tolerant(build, unique) if self._goes_back else self._strict(build, unique),
             (*leftover, replace(self._drop_index(table, name), background=True)),
-            probe=self._index_probe(name),
-            clean=(self.sql_delete_index_concurrently % {"name": self.quote_name(name)},),
+            probe=self._index_probe(table, name),
+            clean=(self._sql_drop_index(table, name),),
         )
         if unique.is_constraint:
             self._emit(
@@ -410,13 +411,13 @@ class ConstraintVerbs(IndexVerbs):
 
     def _strict(self, build: Act, unique: Unique) -> Act:
         """Let duplicates fail the index, by name, and leave nothing of it."""
-        removed = self.sql_delete_index_concurrently % {"name": self.quote_name(unique.name)}
+        removed = self._sql_drop_index(unique.table, unique.name)
         gone = f"{unique.table} had duplicates that {unique.name} forbids while it was built; now it has none."
         return replace(build, otherwise=(removed, violators.refusal(self._unique_rule(unique), gone=gone)))
 
     def _tolerant(self, build: Act, unique: Unique) -> Act:
         """Let duplicates keep the index from being made, with images of them in quarantine, and nothing fail."""
-        removed = self.sql_delete_index_concurrently % {"name": self.quote_name(unique.name)}
+        removed = self._sql_drop_index(unique.table, unique.name)
         again = [replace(build, statements=(removed, *build.statements), otherwise=(removed,))]
         again += [self._attached(unique, tolerant=True)] if unique.is_constraint else []
         rule = self._unique_rule(unique)
@@ -428,7 +429,7 @@ class ConstraintVerbs(IndexVerbs):
         index = self.quote_name(unique.name)
         statement = self._addition(unique.table, unique.name, f"UNIQUE USING INDEX {index}{unique.deferrable}")
         if tolerant:
-            there = f"to_regclass({self.quote_value(index)}) IS NOT NULL"
+            there = f"to_regclass({self.quote_value(self._index(unique.table, unique.name))}) IS NOT NULL"
             missing = f"NOT {self._has_constraint(unique.table, unique.name)}"
             statement = block(f"IF {there} AND {missing} THEN {statement}; END IF")
         return Act(statements=(statement,), locks=retire.exclusive(unique.table))
@@ -454,7 +455,7 @@ class ConstraintVerbs(IndexVerbs):
         """Build it and make it a constraint again, when old code needs nothing more."""
         build = self._tolerant(self._built(unique), unique)
         # What an interrupted attempt left of it goes first.
-        removed = self.sql_delete_index_concurrently % {"name": self.quote_name(unique.name)}
+        removed = self._sql_drop_index(unique.table, unique.name)
         again = [replace(build, statements=(removed, *build.statements), background=True)]
         if unique.is_constraint:
             again.append(replace(self._attached(unique, tolerant=True), background=True))
@@ -462,7 +463,7 @@ class ConstraintVerbs(IndexVerbs):
 
     def _as_it_stands(self, unique: Unique) -> Unique:
         """What the database has, whose columns may have other names than the migration's; else as it will be."""
-        found = self._catalog.unique_index(unique.table, unique.name)
+        found = self._catalog.unique_index(unique.table, beside(unique.table, unique.name))
         if found is None:
             return unique
         return replace(
@@ -569,7 +570,7 @@ class ConstraintVerbs(IndexVerbs):
     def _leftover(self, table: str, name: str, *, is_constraint: bool = True) -> Act:
         """Drop it in the background if it is there, without a lock if it is not."""
         if not is_constraint:
-            return Act(statements=(f"DROP INDEX IF EXISTS {self.quote_name(name)}",), background=True)
+            return Act(statements=(f"DROP INDEX IF EXISTS {self._index(table, name)}",), background=True)
         drop = f"ALTER TABLE {self.quote_name(table)} DROP CONSTRAINT {self.quote_name(name)}"
         statement = block(f"IF {self._has_constraint(table, name)} THEN {drop}; END IF")
         return Act(statements=(statement,), background=True)
@@ -581,7 +582,7 @@ class ConstraintVerbs(IndexVerbs):
 
     def _drop_index_act(self, table: str, name: str) -> Act:
         """Drop an index at once: concurrently it would go on refusing rows while it waits for long transactions."""
-        return Act(statements=(f"DROP INDEX IF EXISTS {self.quote_name(name)}",), locks=retire.exclusive(table))
+        return Act(statements=(f"DROP INDEX IF EXISTS {self._index(table, name)}",), locks=retire.exclusive(table))
 
     def _addition(self, table: str, name: str, definition: str) -> str:
         return f"ALTER TABLE {self.quote_name(table)} ADD CONSTRAINT {self.quote_name(name)} {definition}"

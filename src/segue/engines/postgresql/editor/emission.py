@@ -6,7 +6,6 @@ Owns how a step gets its id, and what becomes of statements that Django's own ed
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +16,12 @@ from django.db.backends.ddl_references import Statement
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
 from segue.core.change import Act, Cemetery, Irreversible, Kind, Retired, Work
-from segue.core.errors import StepFailed
 from segue.core.plan import Phase, Step
 from segue.engines.base import Emit
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.archives import unarchive
 from segue.engines.postgresql.catalog import Catalog
 from segue.engines.postgresql.prediction import predict
-
-# What is said of an index by its name, or has a probe that asks for it.
-_ON_INDEX = re.compile(r"(ALTER|DROP) INDEX|CREATE (UNIQUE )?INDEX CONCURRENTLY")
 
 STOCK = Irreversible(reason="it runs as stock Django runs it")
 CONTRACT = Irreversible(reason="finalize only goes forward")
@@ -81,7 +76,6 @@ class StepEmitter(DatabaseSchemaEditor):
         more.setdefault("phase", Phase.EXPAND)
         if not more.get("online", True) and forward.work is Work.CATALOG:
             forward = replace(forward, work=Work.REWRITE)  # What does not say less is taken for the most.
-        _require_found_by_name(forward, undo)
         more["blocks"] = predict(self.connection, forward)
         step = Step(id=f"{id_}{nth}", title=title, forward=forward, undo=undo, **more)
         if step.phase is not Phase.CONTRACT:
@@ -163,19 +157,6 @@ class StepEmitter(DatabaseSchemaEditor):
 
     def _forget_deferred(self, about: Any) -> None:
         self.deferred_sql = [s for s in self.deferred_sql if not (isinstance(s, Statement) and about(s))]
-
-
-def _require_found_by_name(forward: Act, undo: tuple[Act, ...] | Irreversible) -> None:
-    """An index has no schema in its own name, so Segue would build it in one and look for it in another."""
-    acts = (forward, *(() if isinstance(undo, Irreversible) else undo))
-    tables = [lock.table for act in acts for lock in act.locks if '"' in lock.table]
-    if tables and any(_ON_INDEX.match(statement) for act in acts for statement in act.statements):
-        raise StepFailed(
-            f"Indexes of {tables[0]} cannot be changed online: the table names its own schema, and an index is found "
-            "by its name in search_path alone.",
-            next_command="name the schema in search_path, in the OPTIONS of DATABASES, and not in db_table; then the "
-            "same command again",
-        )
 
 
 def first_line(text: str) -> str:

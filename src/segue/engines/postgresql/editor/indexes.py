@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.ddl_references import Statement
@@ -12,6 +14,7 @@ from segue.core.change import Act, Kind, Retired, Work
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.editor.emission import CONTRACT, StepEmitter
+from segue.engines.postgresql.qualified import beside, relation_of, schema_of
 
 
 class IndexVerbs(StepEmitter):
@@ -45,8 +48,8 @@ class IndexVerbs(StepEmitter):
         self._emit(
             f"rename index {old} to {new}",
             f"rename index {old} on {table} to {new}",
-            Act(statements=(str(self._rename_index_sql(model, old, new)),)),
-            (Act(statements=(str(self._rename_index_sql(model, new, old)),)),),
+            Act(statements=(str(self._rename_index_sql(model, beside(table, old), new)),)),
+            (Act(statements=(str(self._rename_index_sql(model, beside(table, new), old)),)),),
         )
 
     def alter_index_together(self, model: Any, old_index_together: Any, new_index_together: Any) -> None:
@@ -74,13 +77,36 @@ class IndexVerbs(StepEmitter):
         stock: Any = super()
         with self.physically(model):
             table = model._meta.db_table
-            every = stock._constraint_names(model, column_names, **wanted)
+            with self._in_schema_of(model):
+                every = stock._constraint_names(model, column_names, **wanted)
         retired = {r.name for r in self._cemetery.all() if (r.kind, r.table, r.place) == (Kind.INDEX, table, "")}
         found = [name for name in every if name not in retired]
         renaming = column_names and wanted.get("index") and wanted.get("unique") is False and "exclude" not in wanted
         if not found and renaming:
             return [self._create_index_name(table, list(column_names), suffix="_idx")]
         return found
+
+    @contextmanager
+    def _in_schema_of(self, model: Any) -> Iterator[None]:
+        """Let Django's introspection, which knows of search_path alone, find a table that lies elsewhere for now.
+
+        Where the model itself names a schema stock finds nothing, so its constraints end as with stock.
+        """
+        options, table = model._meta, model._meta.db_table
+        if not schema_of(table) or table not in {a.place for a in self._cemetery.aliases if not a.column}:
+            yield
+            return
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT current_setting('search_path')")
+            path = cursor.fetchall()[0][0]
+            set_path = "SELECT set_config('search_path', %s, false)"
+            cursor.execute(set_path, [self.quote_name(schema_of(table))])
+            options.db_table = relation_of(table)
+            try:
+                yield
+            finally:
+                options.db_table = table
+                cursor.execute(set_path, [path])
 
     def _retire_index(self, table: str, name: str, definition: str = "") -> None:
         """Keep an index for old code; `definition` is stock's statement, by which it is known when it comes back."""
@@ -102,9 +128,9 @@ class IndexVerbs(StepEmitter):
 
     def _drop_index(self, table: str, name: str, purges: tuple[Retired, ...] = ()) -> Act:
         if self._catalog.is_partitioned(table):
-            statement = self.sql_delete_index % {"name": self.quote_name(name)}
+            statement = self.sql_delete_index % {"name": self._index(table, name)}
             return Act(statements=(statement,), locks=retire.exclusive(table), purges=purges)
-        statement = self.sql_delete_index_concurrently % {"name": self.quote_name(name)}
+        statement = self._sql_drop_index(table, name)
         return Act(statements=(statement,), locks=retire.weak(table), transactional=False, purges=purges)
 
     def _add_index(self, statement: Statement) -> None:
@@ -122,7 +148,8 @@ class IndexVerbs(StepEmitter):
 
     def _is_still_there(self, table: str, name: str) -> bool:
         """Whether the name is still that of the retired index, and not of a unique one that came back."""
-        return self._catalog.index_table(name) == table and not self._catalog.is_unique_index(name)
+        index = beside(table, name)
+        return self._catalog.index_table(index) == table and not self._catalog.is_unique_index(index)
 
     def _build_index(self, retired: Retired, statement: Statement) -> None:
         self._drop_index_in_the_way(retired.table, retired.name)
@@ -142,12 +169,19 @@ class IndexVerbs(StepEmitter):
             f"build index {retired.name} on {retired.table}",
             Act(statements=(concurrent,), locks=retire.weak(retired.table), transactional=False),
             (Act(retires=(retired,)),),
-            probe=self._index_probe(retired.name),
-            clean=(self.sql_delete_index_concurrently % {"name": self.quote_name(retired.name)},),
+            probe=self._index_probe(retired.table, retired.name),
+            clean=(self._sql_drop_index(retired.table, retired.name),),
         )
 
-    def _index_probe(self, name: str) -> str:
-        oid = f"to_regclass({self.quote_value(self.quote_name(name))})::oid"
+    def _index(self, table: str, name: str) -> str:
+        """The index as SQL that is not about its table: there it is found in the schema that the table names."""
+        return str(self.quote_name(beside(table, name)))
+
+    def _sql_drop_index(self, table: str, name: str) -> str:
+        return str(self.sql_delete_index_concurrently % {"name": self._index(table, name)})
+
+    def _index_probe(self, table: str, name: str) -> str:
+        oid = f"to_regclass({self.quote_value(self._index(table, name))})::oid"
         return (
             f"SELECT CASE WHEN NOT EXISTS (SELECT FROM pg_class WHERE oid = {oid}) THEN 'absent' "
             f"WHEN EXISTS (SELECT FROM pg_index WHERE indexrelid = {oid} AND indisvalid AND indisready) THEN 'done' "

@@ -116,8 +116,8 @@ class PrimaryKeys(ConstraintVerbs, Shapes):
                 transactional=False,
             ),
             (undo or replace(self._drop_index(table, index), background=True),),
-            probe=self._index_probe(index),
-            clean=(self.sql_delete_index_concurrently % {"name": quote(index)},),
+            probe=self._index_probe(table, index),
+            clean=(self._sql_drop_index(table, index),),
         )
 
     def _waits_for_key(self, model: Any, table: str) -> bool:

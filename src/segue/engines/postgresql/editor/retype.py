@@ -115,7 +115,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
         """Stock makes another index under the name of one that goes: old code keeps that until finalize."""
         beside = label(f"{TWIN}new_", name)
         parts = {**statement.parts, "name": self.quote_name(beside)}
-        drop = self.sql_delete_index_concurrently % {"name": self.quote_name(beside)}
+        drop = self._sql_drop_index(table, beside)
         self._emit(
             f"index {beside}",
             f"build the index that is to be {name} on {table}",
@@ -125,10 +125,10 @@ class RetypeVerbs(Hearing, ColumnVerbs):
                 transactional=False,
             ),
             (Act(statements=(drop,), transactional=False, background=True),),
-            probe=self._index_probe(beside),
+            probe=self._index_probe(table, beside),
             clean=(drop,),
         )
-        rename = f"ALTER INDEX {self.quote_name(beside)} RENAME TO {self.quote_name(name)}"
+        rename = f"ALTER INDEX {self._index(table, beside)} RENAME TO {self.quote_name(name)}"
         for slug, act in (
             (f"drop index {name}", self._drop_index(table, name)),
             (f"rename index {beside}", Act(statements=(rename,), locks=retire.weak(table))),
@@ -152,8 +152,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             CONTRACT,
             phase=Phase.CONTRACT,
             naming=True,
-            probe=self._index_probe(name),
-            clean=(self.sql_delete_index_concurrently % {"name": self.quote_name(name)},),
+            probe=self._index_probe(table, name),
+            clean=(self._sql_drop_index(table, name),),
         )
 
     def _pair(self, altered: Alteration) -> tuple[Any, Any]:
@@ -477,7 +477,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
     ) -> None:
         quote = self.quote_name
         create = f"CREATE {'UNIQUE ' if attached.unique else ''}INDEX CONCURRENTLY"
-        drop = self.sql_delete_index_concurrently % {"name": quote(name)}
+        drop = self._sql_drop_index(table, name)
         self._emit_for(
             phase,
             f"index {name}",
@@ -488,7 +488,7 @@ class RetypeVerbs(Hearing, ColumnVerbs):
                 transactional=False,
             ),
             (Act(statements=(drop,), transactional=False, background=True),),
-            probe=self._index_probe(name),
+            probe=self._index_probe(table, name),
             clean=(drop,),
         )
 
