@@ -88,7 +88,7 @@ class ReleaseCarrier:
         self._deferring = deferring
         self._work: Work | None = session.journal.run(release).work
         self._cemetery: Cemetery = session.journal.cemetery(before_work_of=release)
-        self._new_tables = _tables_made(session.journal.run(release))
+        self._new_tables = _tables_made(session, session.journal.run(release))
         self._recorder = MigrationRecorder(session.engine.connection)
         self._touched: dict[str, SchemaTouched] = {}
 
@@ -350,11 +350,12 @@ def _no_step(step: Step) -> None:
     raise TypeError(f"a migration that runs whole has no step of its own: {step.title}")
 
 
-def _tables_made(run: Run) -> set[str]:
+def _tables_made(session: Session, run: Run) -> set[str]:
     """The tables that a release has made in the migrations that are done, which nobody uses yet."""
     steps = [step for _, done in run.done for step in done if not step.forward.revives]
     acts = [act for step in steps if not isinstance(step.undo, Irreversible) for act in step.undo]
-    return {retired.table for act in acts for retired in act.retires if retired.kind is Kind.TABLE}
+    retired = (retired for act in acts for retired in act.retires if retired.kind is Kind.TABLE)
+    return {session.engine.name_of(table) for table in retired}
 
 
 def take_back(

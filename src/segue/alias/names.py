@@ -16,6 +16,9 @@ from django.apps import apps
 from segue.core.change import Alias
 
 _TOKEN = "segue_alias_"
+_DOT = '"."'
+# https://www.postgresql.org/docs/current/sql-select.html#SQL-FOR-UPDATE-SHARE
+_LOCKED = re.compile(r'\bFOR (?:NO KEY )?UPDATE OF "[^"]*"(?:, "[^"]*")*')
 
 Words = Mapping[str, str]
 
@@ -85,10 +88,20 @@ NAMES = Names()
 def say(sql: str, words: Words) -> str:
     """Return the statement with words for its tokens."""
     if _TOKEN in sql:
+        if " UPDATE OF " in sql:
+            sql = _LOCKED.sub(lambda found: _say_alone(found[0], words), sql)
         for token, word in words.items():
             if token in sql:
                 sql = sql.replace(f'"{token}"', _quoted(word)).replace(token, word)
     return sql
+
+
+def _say_alone(locked: str, words: Words) -> str:
+    """Say which tables' rows are locked: there a table that lies in a schema of its own is named without it."""
+    for token, word in words.items():
+        if _DOT in word:
+            locked = locked.replace(f'"{token}"', f'"{word.split(_DOT)[1]}')
+    return locked
 
 
 def _give(alias: Alias, tables: set[str], token: str) -> bool:

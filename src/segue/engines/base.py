@@ -154,6 +154,9 @@ class Engine(Protocol):
     def probe(self, step: Step) -> str:
         """Return "done", "absent" or "broken" for a step outside a transaction."""
 
+    def name_of(self, retired: Retired) -> str:
+        """Return what statements call a retired table where it lies."""
+
     def archivist(self) -> Archivist:
         """Return what reads retired objects into archives and drops them; only where `online`."""
 

@@ -18,7 +18,7 @@ import psycopg
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.core.change import Act, Backfill, Cemetery, Work
+from segue.core.change import Act, Backfill, Cemetery, Retired, Work
 from segue.core.errors import LockNotTaken, NeedsPerson, SegueError, StepFailed
 from segue.core.evidence import Connected, Prediction
 from segue.core.plan import Step, Target
@@ -27,6 +27,7 @@ from segue.engines.base import Emit, Note, Say, Waited, unnoted
 from segue.engines.postgresql import activity, backfill, canary, catalog, locks, prediction
 from segue.engines.postgresql.archives import archive, settle, unarchive
 from segue.engines.postgresql.editor import door
+from segue.engines.postgresql.qualified import qualified
 
 _PROGRESS_EVERY_SECONDS = 1.0
 _RETRY_PAUSE_SECONDS = 0.2
@@ -111,6 +112,10 @@ class PostgreSQL:
         )
         made.alias_from = self._alias_from
         return made
+
+    def name_of(self, retired: Retired) -> str:
+        """Return what statements call a retired table where it lies."""
+        return qualified(retired.place, retired.table) if retired.place else retired.table
 
     def archivist(self) -> archive.Archivist:
         """Return what reads retired objects into archives and drops them."""

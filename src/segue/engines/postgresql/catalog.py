@@ -13,6 +13,7 @@ from typing import Any
 from segue.core.archive import Contents
 from segue.core.change import Kind
 from segue.engines.postgresql.activity import Cursor
+from segue.engines.postgresql.qualified import qualified
 
 # Defaults that give every row of a transaction the same value: literals, and the time of its start.
 _STEADY = re.compile(
@@ -101,6 +102,8 @@ class Catalog:
         """Answer from now on as if what an archive holds lay in the database already: in a plan it never will."""
         for name in contents.indexes:
             self._expected_indexes[name] = table
+            if contents.of.kind is Kind.TABLE:
+                self._expected_indexes[qualified(place, name)] = qualified(place, table)
         if contents.of.kind is Kind.COLUMN:
             value = contents.columns[-1]
             self._expected_columns[table, place] = Column(
@@ -277,6 +280,35 @@ class Catalog:
             [self._quote(name)],
         )
         return str(rows[0][0]) if rows else self._expected_indexes.get(name)
+
+    def relations_of(self, table: str) -> list[str]:
+        """Return the names of the table's indexes and of the sequences that go with it."""
+        rows = self._rows(
+            """
+            SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            WHERE i.indrelid = to_regclass(%s)::oid
+            UNION SELECT s.relname::text FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+            WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+              AND d.refobjid = to_regclass(%s)::oid AND d.deptype IN ('a', 'i')
+            ORDER BY 1
+            """,
+            [self._quote(table)] * 2,
+        )
+        return [row[0] for row in rows]
+
+    def relation_owner(self, name: str) -> str:
+        """Return the table that an index or a sequence of that name belongs to, "" where there is none."""
+        rows = self._rows(
+            f"""
+            SELECT {_NAME} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid IN (
+                SELECT indrelid FROM pg_index WHERE indexrelid = to_regclass(%s)::oid
+                UNION SELECT refobjid FROM pg_depend WHERE objid = to_regclass(%s)::oid
+                    AND classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass
+                    AND deptype IN ('a', 'i') AND refobjsubid > 0)
+            """,
+            [self._quote(name)] * 2,
+        )
+        return str(rows[0][0]) if rows else ""
 
     def is_unique_index(self, name: str) -> bool:
         """Whether an index of that name is there and refuses duplicates."""

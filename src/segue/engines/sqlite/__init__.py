@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.core.change import Act, Cemetery
+from segue.core.change import Act, Cemetery, Retired
 from segue.core.errors import SegueError, StepFailed
 from segue.core.evidence import Blocked, Connected
 from segue.core.plan import Step, Target
@@ -113,6 +113,10 @@ class SQLite:
         """Raise TypeError: what an act tells of SQLite is done already."""
         del then, say
         raise _no_step("; ".join(act.statements) or "an act")
+
+    def name_of(self, retired: Retired) -> str:
+        """Return the retired table's name: its migration has made another of it already."""
+        return retired.table
 
     def archivist(self) -> NoReturn:
         """Raise TypeError: what a migration drops is archived by the migration itself, in the same file."""

@@ -222,7 +222,7 @@ def bury_table(
     There it has the names by which new code knew it: `columns` are pairs of what one is called and was known as.
     """
     schema = shorten(f"{RETIRED_SCHEMA}_{grave}")
-    buried = replace(known_as or retired, place=schema)
+    buried = replace(known_as or retired, place=schema, in_use=False)
     alter = f"ALTER TABLE {quote(schema)}.{quote(retired.table)} RENAME"
     is_renamed = buried.table != retired.table
     return Act(
@@ -239,19 +239,37 @@ def bury_table(
     )
 
 
+def bury_where_it_lies(retired: Retired, known_as: Retired, columns: Iterable[tuple[str, str]], quote: Quote) -> Act:
+    """Let a retired table that has a schema of its own already be known there as new code knew it."""
+    schema = schema_of(retired.table)
+    buried = replace(known_as, place=schema, in_use=False)
+    alter = f"ALTER TABLE {quote(retired.table)} RENAME"
+    is_renamed = buried.table != relation_of(retired.table)
+    return Act(
+        statements=(
+            *(f"{alter} COLUMN {quote(now)} TO {quote(name)}" for now, name in columns),
+            *([f"{alter} TO {quote(buried.table)}"] if is_renamed else []),
+        ),
+        locks=exclusive(retired.table),
+        revives=(retired,),
+        retires=(buried,),
+        renames=((retired.table, qualified(schema, buried.table)),) if is_renamed else (),
+    )
+
+
 def unbury_table(retired: Retired, current_schema: str, quote: Quote) -> tuple[str, ...]:
     """Return the statements that move a buried table back, or none."""
     if not retired.place:
         return ()
     return (
         f"ALTER TABLE {quote(retired.place)}.{quote(retired.table)} SET SCHEMA {quote(current_schema)}",
-        drop_grave(retired, quote),
+        drop_grave(retired.place, quote),
     )
 
 
-def drop_grave(retired: Retired, quote: Quote) -> str:
+def drop_grave(schema: str, quote: Quote) -> str:
     """Return a statement that drops the schema that a table was buried in, unless something else lies there."""
-    dropped = f"DROP SCHEMA IF EXISTS {quote(retired.place)}"
+    dropped = f"DROP SCHEMA IF EXISTS {quote(schema)}"
     return block(f"{dropped}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL")
 
 

@@ -23,6 +23,7 @@ from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.archives import description
 from segue.engines.postgresql.archives.description import AS_TEXT
 from segue.engines.postgresql.catalog import BURIED_COLUMN
+from segue.engines.postgresql.qualified import beside
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _MEANT = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -156,7 +157,7 @@ class Archivist:
         """Drop the object; a table only if it still holds what was archived, because nobody waits for the proof."""
         kept = (self._kept(retired, archived.key),) if archived else ()
         if retired.kind is Kind.INDEX:
-            statement = f"DROP INDEX CONCURRENTLY IF EXISTS {self._quote(retired.name)}"
+            statement = f"DROP INDEX CONCURRENTLY IF EXISTS {self._quote(beside(retired.table, retired.name))}"
             locks = retire.weak(retired.table)
             return Act(statements=(statement,), locks=locks, transactional=False, purges=(retired,))
         if retired.kind is Kind.COLUMN:
@@ -190,7 +191,7 @@ def drop_table(retired: Retired, quote: Callable[[str], str]) -> tuple[str, ...]
     """Return the statements that drop a buried table, and the schema that it lay in if nothing else does."""
     return (
         f"DROP TABLE IF EXISTS {quote(retired.place)}.{quote(retired.table)}",
-        retire.drop_grave(retired, quote),
+        retire.drop_grave(retired.place, quote),
     )
 
 

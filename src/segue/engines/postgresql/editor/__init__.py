@@ -8,7 +8,10 @@ their own; here are tables, what Django defers to a migration's end, and the ver
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
+from itertools import count
 from typing import Any
 
 from django.core.exceptions import FieldError
@@ -19,17 +22,19 @@ from django.db.backends.utils import strip_quotes
 from segue.core.change import Act, Kind, Retired
 from segue.core.plan import Phase
 from segue.engines.names import logical_names
-from segue.engines.postgresql.acts import retire
-from segue.engines.postgresql.acts.retire import label
+from segue.engines.postgresql.acts import beside, retire
 from segue.engines.postgresql.editor.alter import AlterVerbs
 from segue.engines.postgresql.editor.contrib import ContribVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT, STOCK, first_line
+from segue.engines.postgresql.qualified import qualified, schema_of
 
 
 class StepEditor(AlterVerbs, ContribVerbs):
     """Emits one migration's schema changes as steps."""
 
     _revived: frozenset[str] = frozenset()
+    # Tables whose burial an earlier step has put off to finalize.
+    _tables_to_be_buried: frozenset[Retired] = frozenset()
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """Translate what the stock editor defers to the migration's end; nothing of it after a failure."""
@@ -41,72 +46,150 @@ class StepEditor(AlterVerbs, ContribVerbs):
         if self._implicit_tables is not None:
             self._implicit_tables.append(model)
             return
-        table = model._meta.db_table
-        if self._is_in_use(table):
-            self._call_by(table, label("segue_new_", table))
-            self.create_model(model)
+        if self._must_lie_beside(model):
+            self._prepare_beside(model)
+            self.create_model(model)  # It has another name by now.
             return
+        table = model._meta.db_table
         already_deferred = len(self.deferred_sql)
         implicit_tables = self._implicit_tables = []
         with self._drafting(model, "create_model") as draft:
             super().create_model(model)
         self._implicit_tables = None
-        definition = draft.statements[0]
-        retired = self._retired(Kind.TABLE, table, table, definition)
+        made = self._lain(model)
+        retired = self._retired(Kind.TABLE, made.table, made.table, made.definition, fits=self._fitting(model))
         if retired is None:
             self._bury_table_in_the_way(table)
-            self._new.add(table)
-            self._emit(
-                f"table {table}",
-                f"create table {table}",
-                Act(statements=tuple(draft.statements)),
-                (Act(retires=(Retired(kind=Kind.TABLE, table=table, name=table, definition=definition),)),),
-            )
+            self._create_table(model, draft.statements, made)
         else:
-            if retired.place:
+            if retired.place and not made.place:
                 self._bury_table_in_the_way(table)
-            self._revive_table(retired, already_deferred)
+            self._revive_table(model, retired, already_deferred)
         for implicit in implicit_tables:
             self.create_model(implicit)
 
-    def _revive_table(self, retired: Retired, already_deferred: int) -> None:
-        """What the table already has need not be made again; its foreign keys are attached at the end."""
-        table = retired.table
+    def _create_table(self, model: Any, statements: list[str], made: Retired) -> None:
+        table = model._meta.db_table
+        before: tuple[str, ...] = ()
+        after: tuple[str, ...] = ()
+        if made.place:
+            named = _named(model)
+            going = [r.table for r in self._cemetery.all() if r.kind is Kind.TABLE and r.in_use]
+            before = beside.opened(table, self.quote_name, self.quote_value)
+            places = {schema_of(a.place) for a in self._cemetery.aliases if not a.column} - {"", made.place}
+            after = (beside.numbered(table, named, going, sorted(places), self.quote_name, self.quote_value),)
+        self._new.add(table)
+        self._emit(
+            f"table {made.table}",
+            f"create table {made.table}",
+            Act(statements=(*before, *statements, *after)),
+            (Act(retires=(made,)),),
+        )
+
+    def _revive_table(self, model: Any, retired: Retired, already_deferred: int) -> None:
+        """What the table already has need not be made again; its foreign keys are attached at the end.
+
+        One that old code has another of the name of stays where it lies.
+        """
+        table, quote = model._meta.db_table, self.quote_name
+        stays = self._lies_beside(table)
+        lain = replace(retired, place=retired.place if stays else "", archive="")
+        found = beside.opened(table, quote, self.quote_value) if stays else ()
         self._revived |= {table}
         self._emit(
-            f"table {table}",
-            f"revive table {table}",
-            Act(statements=retire.unbury_table(retired, self._schema(), self.quote_name), revives=(retired,)),
-            (Act(retires=(Retired(kind=Kind.TABLE, table=table, name=table, definition=retired.definition),)),),
+            f"table {retired.table}",
+            f"revive table {retired.table}",
+            Act(statements=found or retire.unbury_table(retired, self._schema(), quote), revives=(retired,)),
+            (Act(retires=(lain,)),),
         )
         for statement in self.deferred_sql[already_deferred:]:
-            if self._is_there(statement, retired):
+            if self._is_there(statement, table, retired):
                 self.deferred_sql.remove(statement)
 
-    def _is_there(self, statement: Any, retired: Retired) -> bool:
+    def _is_there(self, statement: Any, table: str, retired: Retired) -> bool:
         """Whether the index or unique constraint lies with the retired table."""
         if not isinstance(statement, Statement) or statement.template == self.sql_create_fk:
             return False
         name = strip_quotes(str(statement.parts["name"]))
-        if self._cemetery.find(Kind.INDEX, retired.table, name):
+        if self._cemetery.find(Kind.INDEX, table, name):
             return False  # It was retired by itself, as a rollback does, and is revived by itself.
-        buried = f'"{retired.place}"."{name}"'
         # In a run the table has its own place again by now; in a plan it still lies where it was buried.
-        return self._is_index_of(retired.table, name) or (
-            bool(retired.place) and bool(self._catalog.index_table(buried))
+        return self._is_index_of(table, name) or (
+            bool(retired.place) and bool(self._catalog.index_table(qualified(retired.place, name)))
         )
+
+    # Beside a table of the same name
+
+    def _must_lie_beside(self, model: Any) -> bool:
+        """Whether old code has another table of the name: one of the same shape is taken up again as it lies."""
+        table = model._meta.db_table
+        if self._lies_beside(table):
+            return False
+        if not self._is_in_use(table):
+            return self._has_names_in_use(model)
+        namesake = self._table_in_use(table)
+        return namesake is None or self._lain(model).definition != namesake.definition or self._is_another(model)
+
+    def _has_names_in_use(self, model: Any) -> bool:
+        """Whether an index of the model, or of its retired table, has the name of one that goes at finalize."""
+        names, table, lain = _named(model), model._meta.db_table, self._lain(model)
+        if schema_of(table):
+            return False
+        if found := self._lies_elsewhere(lain):
+            names += self._catalog.relations_of(qualified(found.place, table))
+        return any(self._goes_at_finalize(name) for name in names)
+
+    def _lies_elsewhere(self, lain: Retired) -> Retired | None:
+        """The retired table of the model's shape that lies in a schema of its own, unless one lies in its place."""
+        same = [r for r in self._cemetery.find(Kind.TABLE, lain.table, lain.table) if r.definition == lain.definition]
+        if any(not r.place and not r.in_use for r in same):
+            return None
+        return next((r for r in sorted(same, key=lambda r: bool(r.archive)) if r.place), None)
+
+    def _is_another(self, model: Any) -> bool:
+        """Whether rows of the model refer to others than those of old code's table of the name."""
+        return self._refers_anew(model, *model._meta.local_fields)
+
+    def _fitting(self, model: Any) -> Callable[[Retired], bool]:
+        """What says whether a retired table of the model's shape lies where the model's is to be."""
+        place = schema_of(model._meta.db_table) if self._lies_beside(model._meta.db_table) else ""
+        another = self._is_another(model)
+        return lambda r: r.place == place if place else not (r.in_use and another)
+
+    def _prepare_beside(self, model: Any) -> None:
+        """Tell new code where its table is until finalize: where one of the shape lies retired, or in a new schema."""
+        table = model._meta.db_table
+        found = self._lies_elsewhere(self._lain(model))
+        schema = found.place if found else self._free_schema(table)
+        self._bury_table_in_use(table)
+        self._call_by(table, qualified(schema, table))
+
+    def _free_schema(self, table: str) -> str:
+        """A schema in which no retired table lies; what an interrupted run has made of this one does not count."""
+        retired = (*self._cemetery.all(), *self._cemetery.archived())
+        taken = {r.place or schema_of(r.table) for r in retired if r.kind is Kind.TABLE}
+        taken |= {schema_of(a.place) for a in self._cemetery.aliases if not a.column}
+        return next(name for name in (beside.schema_for(table, number) for number in count()) if name not in taken)
+
+    def _lain(self, model: Any) -> Retired:
+        """The model's table as it lies once it is retired: by the name that stays, in the schema that it has now."""
+        table = model._meta.db_table
+        with logical_names(model):
+            lain = self._retired_table(model)
+        return replace(lain, place=schema_of(table)) if self._lies_beside(table) else lain
 
     def delete_model(self, model: Any) -> None:
         """Retire a table: its rows stay, its foreign keys go, its name is freed by finalize."""
         for m2m in model._meta.local_many_to_many:
             if m2m.remote_field.through._meta.auto_created:
                 self.delete_model(m2m.remote_field.through)
-        table = model._meta.db_table
+        table, known_as = model._meta.db_table, self._lain(model)
         for key in self._catalog.foreign_keys(table):
             self._detach(key)
-        retired = self._retired_table(model)
-        with logical_names(model):
-            known_as = self._retired_table(model)
+        is_known = table not in self._new and not known_as.place
+        retired = replace(self._retired_table(model), in_use=is_known and self.defers)
+        if known_as.place and not self.defers:
+            retired = known_as  # Nothing comes for it later.
         columns = [(alias.place, alias.column) for alias in self._aliases_of(table)]
         self._emit(
             f"retire table {table}",
@@ -115,18 +198,25 @@ class StepEditor(AlterVerbs, ContribVerbs):
             (Act(revives=(retired,)),),
         )
         self._give_up_every_name(table)
+        burial = retire.bury_table(retired, self._grave(), self.quote_name, known_as=known_as, columns=columns)
+        if known_as.place:
+            burial = retire.bury_where_it_lies(retired, known_as, columns, self.quote_name)
+        # What is parted of its columns by then is parted by the name that the table has until this step.
+        self._emit_burial(retired, burial, naming=known_as.table == table or bool(known_as.place))
+        self._new.discard(table)
+        self._forget_deferred(lambda s: s.references_table(table))
+
+    def _emit_burial(self, retired: Retired, burial: Act, *, naming: bool = True) -> None:
         self._emit(
-            f"bury table {table}",
-            f"move retired table {table} out of the schema",
-            retire.bury_table(retired, self._grave(), self.quote_name, known_as=known_as, columns=columns),
+            f"bury table {retired.table}",
+            f"move retired table {retired.table} out of the schema",
+            burial,
             CONTRACT,
             phase=Phase.CONTRACT,
             while_retired=(retired,),
-            # What is parted of its columns by then is parted by the name that the table has until this step.
-            naming=known_as.table == table,
+            naming=naming,
         )
-        self._new.discard(table)
-        self._forget_deferred(lambda s: s.references_table(table))
+        self._tables_to_be_buried |= {retired}
 
     def _retired_table(self, model: Any) -> Retired:
         """The table as Django would make it, under the names that the model has for now."""
@@ -182,10 +272,16 @@ class StepEditor(AlterVerbs, ContribVerbs):
         act = Act(statements=(str(statement),), locks=locks)
         self._emit("deferred", first_line(str(statement)), act, () if online else STOCK, online=online)
 
+    def _bury_table_in_use(self, table: str) -> None:
+        """The release that removed it does so too at finalize; whichever is finalized first."""
+        retired = self._table_in_use(table)
+        if retired is not None and retired not in self._tables_to_be_buried:
+            self._emit_burial(retired, retire.bury_table(retired, self._grave(), self.quote_name))
+
     def _bury_table_in_the_way(self, table: str) -> None:
-        """A retired table of another shape keeps its rows in a schema of its own."""
+        """A retired table of another shape that nobody uses keeps its rows in a schema of its own."""
         for retired in self._cemetery.find(Kind.TABLE, table, table):
-            if not retired.place:
+            if not retired.place and not retired.in_use:
                 forward = retire.bury_table(retired, self._grave(), self.quote_name)
                 self._emit(f"bury table {table}", f"move retired table {table} out of the schema", forward, ())
 
@@ -195,6 +291,11 @@ class StepEditor(AlterVerbs, ContribVerbs):
             super().alter_db_tablespace(model, old_db_tablespace, new_db_tablespace)
         else:
             self._as_stock(model, "alter_db_tablespace", old_db_tablespace, new_db_tablespace)
+
+
+def _named(model: Any) -> list[str]:
+    """What the model itself names of the relations that its table brings along."""
+    return sorted({part.name for part in (*model._meta.constraints, *model._meta.indexes)})
 
 
 def _by_physical_names(verb: str) -> Any:

@@ -14,11 +14,12 @@ from typing import Any
 
 from django.db.backends.ddl_references import IndexName, Reference, Statement
 
-from segue.core.change import Act, Alias, Irreversible, LockMode
+from segue.core.change import Act, Alias, Irreversible, Kind, LockMode, Retired
 from segue.core.plan import Phase
 from segue.engines.names import logical_table, physical_names
 from segue.engines.postgresql.acts import alias as alias_table
 from segue.engines.postgresql.editor.emission import StepEmitter
+from segue.engines.postgresql.qualified import schema_of
 
 _MARK = "segue: the table under the name that new code has for it"
 
@@ -65,6 +66,27 @@ class Aliasing(StepEmitter):
         if new_field.many_to_many or not (old_field.remote_field and new_field.remote_field):
             return False
         return logical_table(old_field.remote_field.model) != logical_table(new_field.remote_field.model)
+
+    # Tables whose name old code has for another one
+
+    def _is_in_use(self, name: str) -> bool:
+        """Whether old code has a table of a name that new code gives to another one."""
+        return self._table_in_use(name) is not None or any(
+            not alias.column and alias.place == name for alias in self._cemetery.aliases
+        )
+
+    def _table_in_use(self, name: str) -> Retired | None:
+        """The table that the release removes and old code still uses under the name."""
+        return next((r for r in self._cemetery.find(Kind.TABLE, name, name) if r.in_use and not r.place), None)
+
+    def _lies_beside(self, table: str) -> bool:
+        """Whether the table has a schema of its own until old code has given up its name."""
+        return bool(schema_of(table)) and table in {a.place for a in self._cemetery.aliases if not a.column}
+
+    def _refers_anew(self, model: Any, *fields: Any) -> bool:
+        """Whether one of the model's fields refers to another table whose name means a third one to old code."""
+        targets = [field.remote_field.model for field in fields if field.remote_field]
+        return any(target is not model and self._is_in_use(logical_table(target)) for target in targets)
 
     # Names
 

@@ -17,6 +17,7 @@ from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Alias, Kind, Retired
 from segue.core.plan import Phase
+from segue.engines.names import logical_table
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.swap import name_not_null
@@ -37,9 +38,7 @@ class ColumnVerbs(ArrivalVerbs):
             return None
         table, column = model._meta.db_table, field.column
         retired = self._retired_column(model, field)
-        found = self._retired(Kind.COLUMN, table, column, retired.definition)
-        if found is not None and not self._lies_there(found):
-            found = None
+        found = self._found_column(model, field, retired.definition)
         self._added_columns |= {(table, column)}
         namesake = self._namesake(table, column)
         if (namesake is not None and namesake != found) or self._is_renamed(table, column):
@@ -52,6 +51,23 @@ class ColumnVerbs(ArrivalVerbs):
             return self._arrive(arrival)
         self._forget_indexes_of_revived_column(table, before)
         return self._revive(arrival, found)
+
+    def _found_column(self, model: Any, field: Any, definition: str) -> Retired | None:
+        """The retired column that was the same, unless old code's refers to other rows than the field is to.
+
+        What was retired with a table is known by the name that the table had; it may lie beside another for now.
+        """
+        table, another = model._meta.db_table, self._refers_anew(model, field)
+
+        def fits(retired: Retired) -> bool:
+            # What is archived lies there once it is brought back.
+            return (bool(retired.archive) or self._lies_there(retired, table)) and not (retired.in_use and another)
+
+        for name in dict.fromkeys([table, logical_table(model)]) if self._lies_beside(table) else [table]:
+            found = self._retired(Kind.COLUMN, name, field.column, definition, fits=fits)
+            if found is not None and self._lies_there(found, table):
+                return found
+        return None
 
     def _stock_statements(self, model: Any, field: Any) -> tuple[str, ...]:
         """What stock would run at once; what it defers is in `deferred_sql`."""

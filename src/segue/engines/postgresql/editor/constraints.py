@@ -72,11 +72,6 @@ class ConstraintVerbs(IndexVerbs):
         _constraint_names: Any
         sql_create_unique: str
 
-    @property
-    def _goes_back(self) -> bool:
-        """Whether the verb is said by a migration that is unapplied."""
-        return ":back:" in self.prefix
-
     # Verbs
 
     def add_constraint(self, model: Any, constraint: BaseConstraint) -> None:
@@ -357,6 +352,15 @@ class ConstraintVerbs(IndexVerbs):
         return str(found[0])
 
     def _make_unique(self, unique: Unique) -> None:
+        now, name = self._name_until_finalize(unique.table, unique.name), unique.name
+        if now == name:
+            self._make_unique_named(unique)
+            return
+        index = unique.index.replace(self.quote_name(name), self.quote_name(now), 1)
+        self._make_unique_named(replace(unique, name=now, index=index))
+        self._emit_index_name(unique.table, now, name)
+
+    def _make_unique_named(self, unique: Unique) -> None:
         table, name = unique.table, unique.name
         if table in self._new or self._catalog.is_partitioned(table):
             self._make_unique_at_once(unique)
@@ -437,6 +441,7 @@ class ConstraintVerbs(IndexVerbs):
     def _drop_unique(self, unique: Unique, slug: str = "") -> None:
         """Drop it; `slug` is given where the name comes from the catalog, which forgets it in a run that resumes."""
         table, name = unique.table, unique.name
+        self._require_own_name(table, name)
         unique = self._as_it_stands(unique)
         again: list[Act] = []
         if self._catalog.is_partitioned(table):

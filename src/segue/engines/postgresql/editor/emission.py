@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -124,9 +124,11 @@ class StepEmitter(DatabaseSchemaEditor):
             getattr(super(), verb)(model, *args, **options)
             self._emit_draft(draft)
 
-    def _retired(self, kind: Kind, table: str, name: str, definition: str) -> Retired | None:
+    def _retired(
+        self, kind: Kind, table: str, name: str, definition: str, *, fits: Callable[[Retired], bool] = lambda _: True
+    ) -> Retired | None:
         """Return what lies retired under that name and was the same; what lies in an archive alone is brought back."""
-        same = [r for r in self._cemetery.find(kind, table, name) if r.definition == definition]
+        same = [r for r in self._cemetery.find(kind, table, name) if r.definition == definition and fits(r)]
         here = next((r for r in same if not r.archive), None)
         return here if here or not same else self._brought_back(same[0])
 

@@ -11,10 +11,14 @@ from django.db.backends.utils import strip_quotes
 from django.db.models import Index
 
 from segue.core.change import Act, Kind, Retired, Work
+from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.editor.emission import CONTRACT, StepEmitter
 from segue.engines.postgresql.qualified import beside, relation_of, schema_of
+
+# What an index is called while another one has its name, until finalize.
+NEW_INDEX = "segue_new_"
 
 
 class IndexVerbs(StepEmitter):
@@ -28,6 +32,11 @@ class IndexVerbs(StepEmitter):
         # Lets models use the database's own names; see Aliasing.
         physically: Any
 
+    @property
+    def _goes_back(self) -> bool:
+        """Whether the verb is said by a migration that is unapplied."""
+        return ":back:" in self.prefix
+
     def add_index(self, model: Any, index: Index, concurrently: bool = False) -> None:  # noqa: ARG002
         """Build an index without holding up anybody, or revive it."""
         self._add_index(index.create_sql(model, self))
@@ -39,11 +48,13 @@ class IndexVerbs(StepEmitter):
         index.remove_sql(model, self)
         if len(self.deferred_sql) < waiting:
             return
+        self._require_own_name(model._meta.db_table, index.name)
         self._retire_index(model._meta.db_table, index.name, str(index.create_sql(model, self)))
 
     def rename_index(self, model: Any, old_index: Index, new_index: Index) -> None:
         """Give an index its new name at once: neither version's code says it."""
         table, old, new = model._meta.db_table, old_index.name, new_index.name
+        self._require_own_name(table, old)
         self._drop_index_in_the_way(table, new)
         self._emit(
             f"rename index {old} to {new}",
@@ -93,7 +104,7 @@ class IndexVerbs(StepEmitter):
         Where the model itself names a schema stock finds nothing, so its constraints end as with stock.
         """
         options, table = model._meta, model._meta.db_table
-        if not schema_of(table) or table not in {a.place for a in self._cemetery.aliases if not a.column}:
+        if not schema_of(table) or table not in self._places:
             yield
             return
         with self.connection.cursor() as cursor:
@@ -135,12 +146,70 @@ class IndexVerbs(StepEmitter):
 
     def _add_index(self, statement: Statement) -> None:
         table, name = statement.parts["table"].table, strip_quotes(str(statement.parts["name"]))
+        if (now := self._name_until_finalize(table, name)) != name:
+            statement = Statement(statement.template, **{**statement.parts, "name": self.quote_name(now)})
+            self._add_index_named(statement)
+            self._emit_index_name(table, now, name)
+        else:
+            self._add_index_named(statement)
+
+    def _name_until_finalize(self, table: str, name: str) -> str:
+        """The name that an index has for now: until finalize another table's may have its own."""
+        owner = "" if schema_of(table) else self._catalog.relation_owner(name)
+        is_free = owner in ("", retire.shorten(table)) or not self._goes_at_finalize(name)
+        return name if is_free else retire.label(NEW_INDEX, name)
+
+    def _goes_at_finalize(self, name: str) -> bool:
+        """Whether an index or a sequence of the name is old code's alone, or that of a table which is."""
+        owner = self._catalog.relation_owner(name)
+        going = [r for r in self._cemetery.all() if not r.place and retire.shorten(r.table) == owner]
+        return any(r.in_use if r.kind is Kind.TABLE else (r.kind, r.name) == (Kind.INDEX, name) for r in going)
+
+    def _require_own_name(self, table: str, name: str) -> None:
+        if not self._goes_back and self._name_until_finalize(table, name) != name:
+            raise StepFailed(
+                f"Index {name} of {table} has the name of one that old code still uses: it cannot be changed yet.",
+                next_command="segue finalize, when old code is gone; then the same command again",
+            )
+
+    def _require_free_at_finalize(self, table: str, name: str) -> None:
+        """Refuse now what would fail at finalize: the table lies elsewhere until then, and stock could not make it."""
+        owner = self._catalog.relation_owner(name) if schema_of(table) else ""
+        if owner and table in self._places and not self._goes_at_finalize(name):
+            raise StepFailed(
+                f"Index {name} of {relation_of(table)} cannot be made: {owner} has one of that name.",
+                next_command="rename one of the two with RenameIndex in an earlier operation; then the same command "
+                "again",
+            )
+
+    @property
+    def _places(self) -> set[str]:
+        """What the database calls the tables for which new code has another name."""
+        return {alias.place for alias in self._cemetery.aliases if not alias.column}
+
+    def _emit_index_name(self, table: str, now: str, name: str) -> None:
+        self._emit(
+            f"name index {name}",
+            f"give index {name} of {table} its name, which was another one's until now",
+            Act(
+                statements=(f"ALTER INDEX {self._index(table, now)} RENAME TO {self.quote_name(name)}",),
+                locks=retire.weak(table),
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            unless_retired=((Kind.TABLE.value, table, table), (Kind.INDEX.value, table, now)),
+            naming=True,
+        )
+
+    def _add_index_named(self, statement: Statement) -> None:
+        table, name = statement.parts["table"].table, strip_quotes(str(statement.parts["name"]))
         definition = str(statement)
         retired = Retired(kind=Kind.INDEX, table=table, name=name, definition=definition)
         if self._retired(Kind.INDEX, table, name, definition) and self._is_still_there(table, name):
             revive = Act(revives=(retired,))
             self._emit(f"index {name}", f"revive index {name} on {table}", revive, (Act(retires=(retired,)),))
         elif table in self._new:
+            self._require_free_at_finalize(table, name)
             act = Act(statements=(definition,))
             self._emit(f"index {name}", f"create index {name} on {table}", act, (Act(retires=(retired,)),))
         else:

@@ -157,11 +157,11 @@ class RemovalVerbs(PrimaryKeys, KeyVerbs, Aliasing):
         rename = f"ALTER SEQUENCE {sequence} RENAME TO {self.quote_name(act.retires[0].place)}"
         return replace(act, statements=(*act.statements, rename))
 
-    def _lies_there(self, retired: Retired) -> bool:
+    def _lies_there(self, retired: Retired, table: str = "") -> bool:
         """Whether the table that has the name now has the column; it may have gone with a table that was buried."""
         # After a crash the column may have its own name again already.
         names = (retired.place or retired.name, retired.name)
-        return any(self._catalog.column(retired.table, name) is not None for name in names)
+        return any(self._catalog.column(table or retired.table, name) is not None for name in names)
 
     def _bury_column_in_the_way(self, table: str, name: str) -> None:
         """A retired column of another shape that nobody uses keeps its values under another name."""

@@ -17,7 +17,7 @@ from segue.core.change import Act, Alias, Kind
 from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.names import logical_column, logical_table
-from segue.engines.postgresql.acts import retire
+from segue.engines.postgresql.acts import beside, retire
 from segue.engines.postgresql.acts import twin as twins
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin
@@ -26,6 +26,7 @@ from segue.engines.postgresql.dependents import rehearse
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.keys import keys_of
 from segue.engines.postgresql.editor.retype import RetypeVerbs
+from segue.engines.postgresql.qualified import qualified, schema_of
 
 
 class RenameVerbs(RetypeVerbs):
@@ -35,6 +36,7 @@ class RenameVerbs(RetypeVerbs):
 
     if TYPE_CHECKING:
         _bury_table_in_the_way: Any
+        _bury_table_in_use: Any
 
     def alter_db_table(self, model: Any, old_db_table: str, new_db_table: str) -> None:
         """Let new code see the table under its new name; it takes that name at finalize."""
@@ -43,12 +45,13 @@ class RenameVerbs(RetypeVerbs):
         if self._drafts:
             return super().alter_db_table(model, old_db_table, new_db_table)
         table = self._physical_table(old_db_table)
-        self._require_name(table, new_db_table)
+        self._require_name("" if self._lies_beside(table) else table, new_db_table)
         if table == new_db_table:
             return self._give_up_view(table)
-        if table in self._new:
-            return self._rename_new_table(table, new_db_table)
         self._bury_table_in_the_way(new_db_table)
+        self._bury_table_in_use(new_db_table)
+        if table in self._new or self._lies_beside(table):
+            return self._rename_new_table(table, new_db_table)
         self._see_through_view(table, new_db_table)
         return None
 
@@ -114,12 +117,14 @@ class RenameVerbs(RetypeVerbs):
     def _emit_table_rename(self, alias: Alias, gone: tuple[str, ...], original: str) -> None:
         """The table takes the name that new code has for it, when those that were to leave theirs have done so."""
         table, name = alias.place, alias.table
-        rename = f"ALTER TABLE {self.quote_name(table)} RENAME TO {self.quote_name(name)}"
+        renames: tuple[str, ...] = (f"ALTER TABLE {self.quote_name(table)} RENAME TO {self.quote_name(name)}",)
+        if schema_of(table):
+            renames = beside.moved(table, name, self._schema(), self.quote_name)
         self._emit(
             f"rename table {original}",
             f"rename table {original} to {name}",
             Act(
-                statements=(*gone, rename),
+                statements=(*gone, *renames),
                 locks=retire.exclusive(table, *([alias.view] if alias.view else [])),
                 unaliases=(alias,),
                 renames=((table, name),),
@@ -127,7 +132,7 @@ class RenameVerbs(RetypeVerbs):
             CONTRACT,
             phase=Phase.CONTRACT,
             unless_retired=((Kind.TABLE.value, original, original),),
-            naming=table != original,
+            naming=table != original or bool(schema_of(table)),
         )
 
     def _give_up_view(self, table: str) -> None:
@@ -153,7 +158,7 @@ class RenameVerbs(RetypeVerbs):
 
     def _rename_new_table(self, table: str, name: str) -> None:
         """Nobody uses a table that this release has made, unless old code has another one of the name."""
-        if self._is_in_use(name):
+        if self._is_in_use(name) or self._lies_beside(table):
             return self._call_by(name, table)
         self._new.discard(table)
         self._new.add(name)
@@ -170,20 +175,20 @@ class RenameVerbs(RetypeVerbs):
         )
         return None
 
-    def _is_in_use(self, name: str) -> bool:
-        """Whether old code has a table of a name that new code gives to another one."""
-        return any(not alias.column and alias.place == name for alias in self._cemetery.aliases)
-
     def _call_by(self, name: str, place: str) -> None:
         """Let new code find its table under another name until the one that has the name has given it up."""
         before = tuple(a for a in self._cemetery.aliases if not a.column and a.place == place)
         alias = Alias(table=name, column="", place=place)
         opening, closing = self._app_alias((alias,))
         reopening, closing_before = self._app_alias(before)
+        # New code of a release that was rolled back may still be told of it, or of one of another shape.
+        told = {qualified(r.place, name) for r in self._cemetery.find(Kind.TABLE, name, name) if r.place} | {place}
+        stale = self._app_alias([replace(alias, place=one) for one in sorted(told)])[1]
+        self._name_anew(before[-1].table if before else place, name)
         self._emit(
             f"alias {name}",
             f"let new code find {name} as {place}",
-            Act(statements=(*closing_before, *opening), aliases=(alias,), unaliases=before),
+            Act(statements=(*closing_before, *stale, *opening), aliases=(alias,), unaliases=before),
             (self._unnamed((*closing, *reopening), alias, before),),
         )
         self._emit_table_rename(alias, closing, place)

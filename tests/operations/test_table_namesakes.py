@@ -1,0 +1,207 @@
+"""A table that gives way to another of its name: each version has its own under the name until finalize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import migrations, models
+from django.db.migrations.loader import MigrationLoader
+
+from tests.operations.bookshop import plan
+from tests.operations.sequences import Rows, Writer, lost, rows, told
+from tests.project import Project
+
+ID = ("id", models.BigAutoField(primary_key=True))
+TAG = migrations.CreateModel("Tag", [ID, ("name", models.CharField(max_length=20, unique=True))])
+BOOK = migrations.CreateModel(
+    "Book",
+    [
+        ID,
+        ("code", models.CharField(max_length=20, unique=True)),
+        ("pages", models.PositiveIntegerField(db_index=True)),
+        ("tag", models.ForeignKey("shop.tag", models.CASCADE)),
+        ("tags", models.ManyToManyField("shop.tag", related_name="+")),
+    ],
+    {"indexes": [models.Index(fields=["code", "pages"], name="by_code")]},
+)
+OTHER_BOOK = migrations.CreateModel(
+    "Book",
+    [
+        ID,
+        ("code", models.SlugField(max_length=30, unique=True)),
+        ("pages", models.PositiveIntegerField(db_index=True, null=True)),
+        ("tag", models.ForeignKey("shop.tag", models.CASCADE)),
+        ("sequel", models.ForeignKey("self", models.SET_NULL, null=True)),
+        ("tags", models.ManyToManyField("shop.tag", related_name="+")),
+    ],
+    {
+        "indexes": [models.Index(fields=["pages", "code"], name="by_code")],
+        "constraints": [models.UniqueConstraint(fields=["code", "tag"], name="once")],
+    },
+)
+SLIM_BOOK = migrations.CreateModel("Book", [("code", models.CharField(max_length=20, primary_key=True))])
+BOOK_OF_NUMBERS = migrations.CreateModel(
+    "Book", [ID, ("isbn", models.PositiveIntegerField(unique=True)), ("pages", models.PositiveIntegerField())]
+)
+VOLUME = migrations.CreateModel(
+    "Volume",
+    [
+        ID,
+        ("code", models.SlugField(max_length=30, unique=True)),
+        ("tag", models.ForeignKey("shop.tag", models.CASCADE)),
+        ("tags", models.ManyToManyField("shop.tag", related_name="+")),
+    ],
+)
+REVIEW = migrations.CreateModel(
+    "Review",
+    [
+        ID,
+        ("text", models.CharField(max_length=20)),
+        ("book", models.ForeignKey("shop.book", models.CASCADE, null=True, related_name="+")),
+    ],
+)
+DELETE = migrations.DeleteModel("Book")
+INDEX = migrations.AddIndex("book", models.Index(fields=["pages"], name="by_pages"))
+CHANGES = (
+    INDEX,
+    migrations.AddField("book", "isbn", models.CharField(max_length=20, unique=True, null=True)),
+    migrations.AddField("book", "kept_by", models.ForeignKey("shop.tag", models.CASCADE, null=True, related_name="+")),
+    migrations.AddConstraint("book", models.UniqueConstraint(fields=["pages", "isbn"], name="both")),
+    migrations.AlterField("book", "code", models.CharField(max_length=60, db_index=True)),
+    migrations.RenameField("book", "pages", "leaves"),
+)
+KEY = models.ForeignKey("shop.book", models.CASCADE, null=True, related_name="+")
+
+Exchange = tuple[tuple[Any, ...], tuple[tuple[Any, ...], ...]]
+EXCHANGES: dict[str, Exchange] = {
+    "another shape": ((TAG, BOOK), ((DELETE, OTHER_BOOK),)),
+    "another shape in two migrations": ((TAG, BOOK), ((DELETE,), (OTHER_BOOK,))),
+    "a renamed model": ((TAG, BOOK, VOLUME), ((DELETE, migrations.RenameModel("Volume", "Book")),)),
+    "a table of another name": (
+        (TAG, BOOK, VOLUME),
+        ((DELETE, migrations.AlterModelTable("Volume", "shop_book")),),
+    ),
+    "a new model gets the table's name": (
+        (TAG, BOOK),
+        ((DELETE, VOLUME, migrations.AlterModelTable("Volume", "shop_book")),),
+    ),
+    "renamed, and another of its name": ((TAG, BOOK), ((migrations.RenameModel("Book", "Tome"), BOOK_OF_NUMBERS),)),
+    "deleted again": ((TAG, BOOK), ((DELETE, OTHER_BOOK, DELETE),)),
+    "deleted again and made again": ((TAG, BOOK), ((DELETE, OTHER_BOOK, DELETE, SLIM_BOOK),)),
+    "made as it was": ((TAG, BOOK), ((DELETE, OTHER_BOOK), (DELETE, BOOK))),
+    "changed at once": ((TAG, BOOK, INDEX), ((DELETE, OTHER_BOOK, *CHANGES),)),
+    "changed later": ((TAG, BOOK, INDEX), ((DELETE, OTHER_BOOK), CHANGES)),
+    "with another name": (
+        (TAG, BOOK),
+        ((DELETE, OTHER_BOOK, migrations.RenameModel("Book", "Tome"), migrations.RenameModel("Tome", "Opus")),),
+    ),
+    "with another name, and a third one": (
+        (TAG, BOOK),
+        ((DELETE, OTHER_BOOK, migrations.RenameModel("Book", "Tome"), SLIM_BOOK),),
+    ),
+    "a key onto either": (
+        (TAG, BOOK, REVIEW),
+        ((migrations.RemoveField("review", "book"), DELETE, OTHER_BOOK, migrations.AddField("review", "book", KEY)),),
+    ),
+    "a key onto either, with its model": (
+        (TAG, BOOK, REVIEW),
+        ((migrations.DeleteModel("Review"), DELETE, OTHER_BOOK, REVIEW),),
+    ),
+    "a new model's key": ((TAG, BOOK), ((DELETE, OTHER_BOOK, REVIEW),)),
+}
+
+
+class Versions:
+    """The models of both versions, and what each has written."""
+
+    def __init__(self, project: Project, exchange: Exchange) -> None:
+        first, then = exchange
+        project.live(project.migration(*first))
+        for operations in then:
+            self.last = project.migration(*operations)
+        self.project = project
+        self.old, self.new = (
+            MigrationLoader(None).project_state([("shop", name)]).apps for name in ("0001_step", self.last)
+        )
+        Writer(self.old, number=1).insert()
+
+    def write(self, number: int = 100) -> tuple[Rows, Rows]:
+        """Let each version write its own rows, and return what each sees."""
+        Writer(self.old, number=number).insert()
+        with told(self.new):
+            Writer(self.new, number=number + 500).insert()
+        Writer(self.old, number=number + 50).update()
+        with told(self.new):
+            Writer(self.new, number=number + 550).update()
+            return rows(self.old), rows(self.new)
+
+    def seen(self, apps: Any) -> Rows:
+        with told(apps):
+            return rows(apps)
+
+    def ends_as_stock(self, at: str) -> list[str]:
+        """Finalize, migrate the other database, and return how they differ, or what of Segue's is left there."""
+        self.project.finalize()
+        self.project.stock(at)
+        told_of = self.project.sql("SELECT table_name FROM segue_alias")
+        return [*self.project.differences(), *(f"an alias of {table} is open" for (table,) in told_of)]
+
+
+@pytest.fixture(params=[*EXCHANGES])
+def versions(request: pytest.FixtureRequest, project: Project) -> Versions:
+    """A shop in use, and the migrations that exchange its book."""
+    return Versions(project, EXCHANGES[request.param])
+
+
+def test_each_version_writes_its_own_and_the_schema_ends_as_stocks(versions: Versions) -> None:
+    planned = plan(versions.project)
+    versions.project.apply()
+    _, new = versions.write()
+
+    assert all(step.online for step in planned.steps)
+    assert versions.ends_as_stock(versions.last) == []
+    assert lost(new, rows(versions.new)) == []
+
+
+def test_each_has_its_rows_again_forth_and_back_and_forth(versions: Versions) -> None:
+    versions.project.apply()
+    old, new = versions.write()
+
+    versions.project.rollback()
+
+    assert rows(versions.old)["shop.Tag"].items() >= old["shop.Tag"].items()
+    assert lost(old, rows(versions.old)) == []
+    # A table that the release had made stays, retired.
+    assert [line for line in versions.project.differences() if "missing on the right" not in line] == []
+    versions.project.apply()
+    assert lost(old, rows(versions.old)) == []
+    assert lost(new, versions.seen(versions.new)) == []
+    old, new = versions.write(2000)
+    assert versions.ends_as_stock(versions.last) == []
+    assert lost(new, rows(versions.new)) == []
+
+
+def test_each_has_its_rows_again_after_finalize(versions: Versions) -> None:
+    project = versions.project
+    project.apply()
+    old, new = versions.write()
+    project.finalize()
+
+    project.rollback()
+    assert lost(old, versions.seen(versions.old)) == []
+    assert lost(new, rows(versions.new)) == []
+    with told(versions.old):
+        Writer(versions.old, number=1000).insert()
+        old = rows(versions.old)
+    Writer(versions.new, number=1500).insert()
+    new = rows(versions.new)
+
+    assert versions.ends_as_stock("0001_step") == []
+    assert lost(old, rows(versions.old)) == []
+    project.apply()
+    assert lost(old, rows(versions.old)) == []
+    assert lost(new, versions.seen(versions.new)) == []
+    old, new = versions.write(2000)
+    assert versions.ends_as_stock(versions.last) == []
+    assert lost(new, rows(versions.new)) == []
