@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from django.db import migrations, models
+from django.db.migrations.loader import MigrationLoader
 from django.test.utils import override_settings
 
 from segue.core.errors import GateNotMet
+from tests.operations.sequences import Writer, lost, rows, told
 from tests.project import Project
 
 ID = ("id", models.BigAutoField(primary_key=True))
@@ -324,3 +326,34 @@ def test_a_key_of_a_new_table_is_named_after_the_last_name_of_what_it_refers_to(
     project.apply()
 
     finish(project, last)
+
+
+def test_a_new_model_is_renamed_by_the_next_migration_of_its_release(project: Project) -> None:
+    shop(project)
+    project.migration(
+        migrations.CreateModel(
+            "Shelf",
+            [
+                ID,
+                ("owner", models.ForeignKey("shop.author", models.CASCADE)),
+                ("books", models.ManyToManyField("shop.book")),
+                ("code", models.SlugField(unique=True)),
+            ],
+        ),
+        migrations.AddField("Book", "shelf", models.ForeignKey("shop.shelf", models.SET_NULL, null=True)),
+    )
+    project.migration(migrations.RenameField("Shelf", "owner", "keeper"), migrations.RenameField("Shelf", "id", "key"))
+    last = project.migration(migrations.RenameModel("Shelf", "Rack"), migrations.RenameField("Rack", "code", "name"))
+    apps = MigrationLoader(None).project_state([("shop", last)]).apps
+
+    project.apply()
+    with told(apps):
+        Writer(apps).insert()
+        written = rows(apps)
+    project.rollback()
+    project.apply()
+
+    with told(apps):
+        assert lost(written, rows(apps)) == []
+    finish(project, last)
+    assert lost(written, rows(apps)) == []

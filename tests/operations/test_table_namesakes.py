@@ -94,7 +94,7 @@ EXCHANGES: dict[str, Exchange] = {
     "changed later": ((TAG, BOOK, INDEX), ((DELETE, OTHER_BOOK), CHANGES)),
     "with another name": (
         (TAG, BOOK),
-        ((DELETE, OTHER_BOOK, migrations.RenameModel("Book", "Tome"), migrations.RenameModel("Tome", "Opus")),),
+        ((DELETE, OTHER_BOOK, migrations.RenameModel("Book", "Tome")), (migrations.RenameModel("Tome", "Opus"),)),
     ),
     "with another name, and a third one": (
         (TAG, BOOK),

@@ -79,6 +79,7 @@ class StepEditor(AlterVerbs, ContribVerbs):
             places = {schema_of(a.place) for a in self._cemetery.aliases if not a.column} - {"", made.place}
             after = (beside.numbered(table, named, going, sorted(places), self.quote_name, self.quote_value),)
         self._new.add(table)
+        self._made_here.add(table)
         self._emit(
             f"table {made.table}",
             f"create table {made.table}",
@@ -204,6 +205,7 @@ class StepEditor(AlterVerbs, ContribVerbs):
         # What is parted of its columns by then is parted by the name that the table has until this step.
         self._emit_burial(retired, burial, naming=known_as.table == table or bool(known_as.place))
         self._new.discard(table)
+        self._made_here.discard(table)
         self._forget_deferred(lambda s: s.references_table(table))
 
     def _emit_burial(self, retired: Retired, burial: Act, *, naming: bool = True) -> None:

@@ -59,6 +59,8 @@ class StepEmitter(DatabaseSchemaEditor):
         self._release = release
         self._cemetery = cemetery
         self._new = new_tables
+        # Those of them that this migration has made: no step that waits for finalize knows them from before.
+        self._made_here: set[str] = set()
         self._archives = archives
         self._unarchived: set[str] = set()
         self._catalog = Catalog(connection.cursor, self.quote_name)

@@ -157,11 +157,15 @@ class RenameVerbs(RetypeVerbs):
             self._give_up_view(table)
 
     def _rename_new_table(self, table: str, name: str) -> None:
-        """Nobody uses a table that this release has made, unless old code has another one of the name."""
-        if self._is_in_use(name) or self._lies_beside(table):
+        """Nobody uses a table that this migration has made, unless old code has another one of the name.
+
+        Of one that an earlier migration has made, finalize is told by its name already.
+        """
+        if self._is_in_use(name) or self._lies_beside(table) or table not in self._made_here:
             return self._call_by(name, table)
-        self._new.discard(table)
-        self._new.add(name)
+        for made in (self._new, self._made_here):
+            made.discard(table)
+            made.add(name)
         for statement in self.deferred_sql:
             if isinstance(statement, Statement):
                 statement.rename_table_references(table, name)
@@ -202,17 +206,17 @@ class RenameVerbs(RetypeVerbs):
         for name in dict.fromkeys([logical_column(old_field), column]):
             self._name_anew(table, logical_table(model), name, to)
         self._bury_column_in_the_way(table, to)
-        if table in self._new:
+        if table in self._made_here:
             self._rename_new_column(table, column, to)
         elif self._view_of(table):
             self._rename_by_alias(table, column, to, app=False)
-        elif self._needs_one_column(table, column) and not self._catalog.column(table, to):
+        elif table in self._new or (self._needs_one_column(table, column) and not self._catalog.column(table, to)):
             self._rename_by_alias(table, column, to, app=True)
         else:
             self._rename_by_twin(table, column, to, old_field)
 
     def _rename_new_column(self, table: str, column: str, to: str) -> None:
-        """Nobody uses a column of a table that this release has made."""
+        """Nobody uses a column of a table that this migration has made."""
         for statement in self.deferred_sql:
             if isinstance(statement, Statement):
                 statement.rename_column_references(table, column, to)
