@@ -31,6 +31,13 @@ def restore_titles(apps: Any, schema_editor: Any) -> None:
     apps.get_model("shop", "Book").objects.using(schema_editor.connection.alias).update(title="Godaan")
 
 
+def fill_books(apps: Any, schema_editor: Any) -> None:
+    """Make a book, with a tag."""
+    tag = apps.get_model("shop", "Tag").objects.first()
+    book, _ = apps.get_model("shop", "Book").objects.get_or_create(code="by-code", defaults={"pages": 8, "tag": tag})
+    book.tags.add(tag)
+
+
 def fail(apps: Any, schema_editor: Any) -> None:
     """Change every book and fail then."""
     translate_titles(apps, schema_editor)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
+from django.test import override_settings
 
+from segue import pipeline
+from segue.core.errors import StepFailed
+from segue.core.run import State
 from tests.operations.bookshop import plan
 from tests.operations.sequences import Rows, Writer, lost, rows, told
+from tests.operations.steps import fill_books
 from tests.project import Project
 
 ID = ("id", models.BigAutoField(primary_key=True))
@@ -205,3 +212,194 @@ def test_each_has_its_rows_again_after_finalize(versions: Versions) -> None:
     old, new = versions.write(2000)
     assert versions.ends_as_stock(versions.last) == []
     assert lost(new, rows(versions.new)) == []
+
+
+# Purge
+
+
+PURGED = ["another shape", "a renamed model", "renamed, and another of its name", "deleted again and made again"]
+
+
+@pytest.mark.parametrize("name", PURGED)
+def test_each_has_its_rows_again_from_the_archive(project: Project, name: str, tmp_path: Path) -> None:
+    with override_settings(SEGUE={"STORE": f"file://{tmp_path}/store"}):
+        versions = Versions(project, EXCHANGES[name])
+        project.apply()
+        old, new = versions.write()
+        project.finalize()
+        pipeline.purge(project.session(), timedelta(0)).require_whole()
+
+        project.rollback()
+        assert lost(old, versions.seen(versions.old)) == []
+        assert versions.ends_as_stock("0001_step") == []
+        pipeline.purge(project.session(), timedelta(0)).require_whole()
+        assert _schemas(project) == []
+        project.apply()
+
+        assert lost(old, rows(versions.old)) == []
+        assert lost(new, versions.seen(versions.new)) == []
+        assert versions.ends_as_stock(versions.last) == []
+
+
+def test_a_rolled_back_table_beside_old_codes_is_purged_with_its_schema(project: Project, tmp_path: Path) -> None:
+    with override_settings(SEGUE={"STORE": f"file://{tmp_path}/store"}):
+        versions = Versions(project, EXCHANGES["another shape"])
+        project.apply()
+        _, new = versions.write()
+        project.rollback()
+        lay_in = _schemas(project)
+
+        pipeline.purge(project.session(), timedelta(0)).require_whole()
+        assert (lay_in, _schemas(project)) == (["segue_new_shop_book", "segue_new_shop_book_tags"], [])
+        project.apply()
+
+        assert lost(new, versions.seen(versions.new)) == []
+        assert versions.ends_as_stock(versions.last) == []
+
+
+def _schemas(project: Project) -> list[str]:
+    found = project.sql("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'segue%' ORDER BY 1")
+    return [name for (name,) in found]
+
+
+# Two releases, and what is around the tables
+
+
+def test_the_second_release_leaves_the_first_ones_old_code_its_table(project: Project) -> None:
+    versions = Versions(project, EXCHANGES["another shape in two migrations"])
+
+    project.apply("0002_step")
+    project.apply()
+    old, new = versions.write()
+
+    assert [run.state for run in project.session().journal.open_runs()] == [State.OPEN, State.OPEN]
+    project.rollback()
+    project.apply()
+    assert lost(old, rows(versions.old)) == []
+    assert lost(new, versions.seen(versions.new)) == []
+    assert versions.ends_as_stock(versions.last) == []
+
+
+def test_whoever_may_use_the_tables_of_the_schema_may_use_the_new_one(project: Project) -> None:
+    versions = Versions(project, EXCHANGES["another shape"])
+    project.sql("DROP ROLE IF EXISTS reader")
+    project.sql("CREATE ROLE reader")
+    project.sql("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    project.sql("GRANT USAGE ON SCHEMA public TO reader")
+    project.sql("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT ON TABLES TO reader")
+    project.sql("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO reader")
+    place = '"segue_new_shop_book"."shop_book"'
+
+    project.apply()
+    versions.write()
+    project.sql("SET ROLE reader")
+    project.sql(f"INSERT INTO {place} (code, tag_id) VALUES ('by reader', 1)")
+    found = project.sql(f"SELECT pages FROM {place} WHERE code = 'by reader'")
+    project.sql("RESET ROLE")
+
+    assert found == [(None,)]
+    assert versions.ends_as_stock(versions.last) == []
+    privileges = "SELECT privilege_type FROM information_schema.role_table_grants WHERE grantee = 'reader' AND "
+    assert project.sql(f"{privileges} table_name = 'shop_book' ORDER BY 1") == [("INSERT",), ("SELECT",)]
+    project.sql("DROP OWNED BY reader")
+    project.sql("DROP ROLE reader")
+
+
+def test_code_of_the_migration_writes_into_the_new_table(project: Project) -> None:
+    versions = Versions(
+        project, ((TAG, BOOK), ((DELETE, OTHER_BOOK, migrations.RunPython(fill_books, migrations.RunPython.noop)),))
+    )
+    before = rows(versions.old)
+
+    project.apply()
+
+    assert rows(versions.old) == before
+    with told(versions.new):
+        made = versions.new.get_model("shop", "Book").objects.get(code="by-code")
+        assert (made.pages, [tag.name for tag in made.tags.all()]) == (8, [made.tag.name])
+    project.rollback()
+    project.apply()
+    assert versions.ends_as_stock(versions.last) == []
+
+
+# Names of indexes, which live in the schema and not in their table
+
+
+ONCE = migrations.CreateModel(
+    "Tome",
+    [ID, ("code", models.IntegerField()), ("pages", models.IntegerField(default=1))],
+    {
+        "indexes": [models.Index(fields=["code"], name="by_code")],
+        "constraints": [models.UniqueConstraint(fields=["code", "pages"], name="once")],
+    },
+)
+MOVED: dict[str, Exchange] = {
+    "of a table that goes, to a new one": ((TAG, OTHER_BOOK), ((DELETE, ONCE),)),
+    "of a table that goes, to one in use": (
+        (TAG, OTHER_BOOK),
+        (
+            (
+                DELETE,
+                migrations.AddIndex("tag", models.Index(fields=["name"], name="by_code")),
+                migrations.AddConstraint("tag", models.UniqueConstraint(fields=["name", "id"], name="once")),
+            ),
+        ),
+    ),
+    "of an index that goes, to a table in use": (
+        (TAG, BOOK),
+        (
+            (migrations.RemoveIndex("book", "by_code"),),
+            (migrations.AddIndex("tag", models.Index(fields=["name"], name="by_code")),),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*MOVED])
+def test_a_name_goes_from_one_index_to_another(project: Project, name: str) -> None:
+    versions = Versions(project, MOVED[name])
+
+    project.apply()
+    old, new = versions.write()
+    project.rollback()
+    assert lost(old, rows(versions.old)) == []
+    project.apply()
+
+    assert lost(new, versions.seen(versions.new)) == []
+    assert versions.ends_as_stock(versions.last) == []
+    project.rollback()
+    assert versions.ends_as_stock("0001_step") == []
+    project.apply()
+    assert lost(new, versions.seen(versions.new)) == []
+    assert versions.ends_as_stock(versions.last) == []
+
+
+def test_an_index_that_has_no_name_of_its_own_yet_is_not_changed_before_finalize(project: Project) -> None:
+    versions = Versions(project, MOVED["of a table that goes, to one in use"])
+    project.apply()
+    last = project.migration(migrations.RemoveIndex("tag", "by_code"))
+
+    with pytest.raises(StepFailed) as refused:
+        project.apply()
+
+    assert str(refused.value) == (
+        "Index by_code of shop_tag has the name of one that old code still uses: it cannot be changed yet.\n"
+        "Next: segue finalize, when old code is gone; then the same command again"
+    )
+    project.finalize()
+    project.apply()
+    assert versions.ends_as_stock(last) == []
+
+
+def test_an_index_that_stock_could_not_make_either_is_refused_before_anything_changes(project: Project) -> None:
+    _, (operations,) = EXCHANGES["renamed, and another of its name"]
+    Versions(project, ((TAG, BOOK), ((operations[0], SLIM_BOOK),)))
+
+    with pytest.raises(StepFailed) as refused:
+        project.apply()
+
+    assert str(refused.value) == (
+        "Index shop_book_code_6d2c2ad5_like of shop_book cannot be made: shop_book has one of that name.\n"
+        "Next: rename one of the two with RenameIndex in an earlier operation; then the same command again"
+    )
+    assert len(project.session().journal.runs()) == 1

@@ -950,3 +950,131 @@ def test_traffic_of_both_versions_does_not_notice_a_release_and_new_code_s_does_
     assert failures == []
     project.stock()
     assert project.differences() == []
+
+
+def other_models() -> Any:
+    """The models of code whose book is another one, of the same name."""
+
+    class Author(models.Model):
+        name = models.CharField(max_length=50)
+
+        class Meta:
+            app_label = "shop"
+
+    class Book(models.Model):
+        name = models.CharField(max_length=50, unique=True)
+        author = models.ForeignKey(Author, models.CASCADE, related_name="books")
+        readers = models.ManyToManyField(Author, related_name="read")
+        price = models.IntegerField(default=0)
+
+        class Meta:
+            app_label = "shop"
+
+    return Book
+
+
+OTHER_BOOK = migrations.CreateModel(
+    "Book",
+    [
+        _ID,
+        ("name", models.CharField(max_length=50, unique=True)),
+        ("author", models.ForeignKey("shop.author", models.CASCADE, related_name="books")),
+        ("readers", models.ManyToManyField("shop.author", related_name="read")),
+        ("price", models.IntegerField(default=0)),
+    ],
+)
+
+
+def uses_its_own_table(book: Any) -> list[Any]:
+    """Use a table in every way that names it; return what is found."""
+    found: list[Any] = []
+    with transaction.atomic():
+        one = book.objects.create(name="Godaan", author_id=1, price=3)
+        one.readers.add(1)
+        found.append([b.name for b in book.objects.select_for_update(of=("self",)).select_related("author")])
+        both = book.objects.select_related("author").select_for_update(of=("author", "self"), no_key=True)
+        found.append([b.name for b in both[:1]])
+        found.append([(b.name, b.n) for b in book.objects.annotate(n=Count("readers"))])
+    again = [book(name="Godaan", author_id=1, price=5)]
+    book.objects.bulk_create(again, update_conflicts=True, unique_fields=["name"], update_fields=["price"])
+    found.append(list(book.objects.filter(readers__name="Premchand").values_list("price", "author__name")))
+    found.append(book.objects.filter(pk__in=book.objects.filter(price=5)).update(price=F("price") + 1))
+    found.append([a.name for a in book.author.get_queryset().filter(books__price=6, read__isnull=False)])
+    found.append(book.objects.all().delete()[0])
+    return found
+
+
+def test_new_code_uses_a_table_that_lies_beside_old_codes_as_it_would_its_own(project: Project) -> None:
+    project.live(project.migration(AUTHOR, BOOK))
+    project.sql("INSERT INTO shop_author (name) VALUES ('Premchand')")
+    project.sql("INSERT INTO shop_book (title, writer_id, price) VALUES ('of old code', 1, '0')")
+    project.migration(migrations.DeleteModel("book"), OTHER_BOOK)
+
+    def body() -> Any:
+        book = other_models()
+        return [uses_its_own_table(book), project.finalize() and uses_its_own_table(book)]
+
+    project.apply()
+    while_open, after = versions.run(body)
+
+    assert while_open == after
+    assert while_open == [["Godaan"], ["Godaan"], [("Godaan", 1)], [(5, "Premchand")], 1, ["Premchand"], 2]
+    project.rollback()
+    assert project.sql('SELECT place, backwards FROM "segue_alias"') != []
+
+
+def test_traffic_of_both_versions_does_not_notice_that_a_table_gives_way_to_another_of_its_name(
+    project: Project, tmp_path: Path
+) -> None:
+    project.live(project.migration(AUTHOR, AS_MODELS))
+    project.sql("INSERT INTO shop_author (name) VALUES ('Premchand')")
+    project.sql("INSERT INTO shop_book (title, price) SELECT 'book ' || n, '0' FROM generate_series(1, 50) n")
+    package = settings.MIGRATION_MODULES["shop"]
+    shutil.copytree(tmp_path / package, tmp_path / f"{package}_old")
+    project.migration(migrations.DeleteModel("book"), OTHER_BOOK)
+
+    def prepare_old() -> list[Callable[[], None]]:
+        settings.MIGRATION_MODULES = {"shop": f"{package}_old"}
+        book = old_models()
+
+        def changes() -> None:
+            with transaction.atomic():
+                one = book.objects.select_for_update().get(title="book 1")
+                one.price = str(int(one.price) + 1)
+                one.save()
+
+        return [changes]
+
+    def prepare_new() -> list[Callable[[], None]]:
+        book = other_models()
+
+        def adds() -> None:
+            with transaction.atomic():
+                book.author.get_queryset().get(pk=1)
+                one, _ = book.objects.get_or_create(name="Godaan", defaults={"author_id": 1})
+                one.readers.add(1)
+
+        def changes() -> None:
+            with transaction.atomic():
+                for one in book.objects.select_for_update(of=("self",)).filter(author__name="Premchand"):
+                    book.objects.filter(pk=one.pk).update(price=F("price") + 1)
+
+        def counts() -> None:
+            assert [b.n for b in book.objects.annotate(n=Count("readers"))] in ([], [1])
+
+        return [adds, changes, counts]
+
+    with versions.traffic(prepare_old, processes=1, threads=2) as old:
+        old.wait_for(50)
+        project.apply()
+        with versions.traffic(prepare_new, processes=2, threads=3) as new:
+            new.wait_for(100)
+            old.wait_for(50)
+            failures = old.end()
+            project.finalize()
+            new.wait_for(200)
+            failures += new.end()
+
+    assert failures == []
+    project.stock()
+    assert project.differences() == []
