@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from segue.core.change import Act, Irreversible, Retired, moved
@@ -41,6 +42,16 @@ class Event:
     kind: EventKind
     at: str
     data: Mapping[str, Any]
+
+    @cached_property
+    def step(self) -> Step:
+        """The step that the event is about, read once: the same events are added up again and again."""
+        return from_json(Step, self.data["step"])
+
+    @cached_property
+    def act(self) -> Act:
+        """The act that the event reports as undone."""
+        return from_json(Act, self.data["act"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +143,7 @@ def replay(events: Iterable[Event]) -> Run:
     """Return what the events of one release add up to; the first must be its start."""
     run: Run | None = None
     for event in events:
-        run = _start(event) if run is None else _FOLLOW[event.kind](run, event.data)
+        run = _start(event) if run is None else _FOLLOW[event.kind](run, event)
     if run is None:
         raise ValueError("a release without events")
     return run
@@ -143,9 +154,9 @@ def acts(events: Iterable[Event]) -> tuple[Act, ...]:
     found: list[Act] = []
     for event in events:
         if event.kind is EventKind.STEP_DONE:
-            found.append(from_json(Step, event.data["step"]).forward)
+            found.append(event.step.forward)
         elif event.kind is EventKind.ACT_UNDONE:
-            found.append(from_json(Act, event.data["act"]))
+            found.append(event.act)
     return tuple(found)
 
 
@@ -217,46 +228,46 @@ def _start(event: Event) -> Run:
     )
 
 
-def _migration_started(run: Run, data: Mapping[str, Any]) -> Run:
-    app, name = data["migration"]
-    work = Work(migration=(app, name), backwards=data["backwards"])
-    return replace(run, work=work, filling=None, files=(*run.files, ((app, name), data.get("file", ""))))
+def _migration_started(run: Run, event: Event) -> Run:
+    app, name = event.data["migration"]
+    work = Work(migration=(app, name), backwards=event.data["backwards"])
+    return replace(run, work=work, filling=None, files=(*run.files, ((app, name), event.data.get("file", ""))))
 
 
-def _step_intended(run: Run, data: Mapping[str, Any]) -> Run:
-    step = from_json(Step, data["step"])
+def _step_intended(run: Run, event: Event) -> Run:
+    step = event.step
     if run.work is None:
         return replace(run, intended=step)
     return replace(run, work=replace(run.work, intended=step))
 
 
-def _backfill_progress(run: Run, data: Mapping[str, Any]) -> Run:
-    return replace(run, filling=(data["id"], from_json(Filled, data["filled"])))
+def _backfill_progress(run: Run, event: Event) -> Run:
+    return replace(run, filling=(event.data["id"], from_json(Filled, event.data["filled"])))
 
 
-def _step_done(run: Run, data: Mapping[str, Any]) -> Run:
-    step = from_json(Step, data["step"])
+def _step_done(run: Run, event: Event) -> Run:
+    step = event.step
     if run.work is None:
         return replace(run, finalized_steps=run.finalized_steps | {step.id}, intended=None, filling=None)
     return replace(run, work=replace(run.work, steps=(*run.work.steps, step), intended=None), filling=None)
 
 
-def _step_deferred(run: Run, data: Mapping[str, Any]) -> Run:
+def _step_deferred(run: Run, event: Event) -> Run:
     if run.work is None:
         raise ValueError(f"release {run.release} defers a step outside a migration")
-    step = from_json(Step, data["step"])
+    step = event.step
     return replace(run, deferred=(*run.deferred, (run.work.migration, step)))
 
 
-def _act_undone(run: Run, data: Mapping[str, Any]) -> Run:
+def _act_undone(run: Run, event: Event) -> Run:
     if run.work is None:
-        waiting = ((step, data["acts_left"] if step.id == data["id"] else None) for step in run.background)
+        waiting = ((step, event.data["acts_left"] if step.id == event.data["id"] else None) for step in run.background)
         return replace(run, background=tuple(_left_of(step, left) for step, left in waiting if left != 0), filling=None)
-    left = {**(run.work.acts_left or {}), data["id"]: data["acts_left"]}
-    steps = tuple(s for s in run.work.steps if s.id != data["id"] or data["acts_left"])
+    left = {**(run.work.acts_left or {}), event.data["id"]: event.data["acts_left"]}
+    steps = tuple(s for s in run.work.steps if s.id != event.data["id"] or event.data["acts_left"])
     half = run.work.intended
-    intended = half if half is not None and half.id == data["id"] and data["acts_left"] else None
-    by = run.work.reversed_by | ({data["by"]} if "by" in data else frozenset())
+    intended = half if half is not None and half.id == event.data["id"] and event.data["acts_left"] else None
+    by = run.work.reversed_by | ({event.data["by"]} if "by" in event.data else frozenset())
     work = replace(run.work, steps=steps, acts_left=left, intended=intended, reversed_by=by)
     return replace(run, work=work, filling=None)
 
@@ -268,28 +279,28 @@ def _left_of(step: Step, acts_left: int | None) -> Step:
     return replace(step, undo=step.undo[len(step.undo) - acts_left :])
 
 
-def _migration_done(run: Run, data: Mapping[str, Any]) -> Run:
+def _migration_done(run: Run, event: Event) -> Run:
     """Applied by a forward release, unapplied by a backward one, or the reverse while rolling back."""
-    key = (data["migration"][0], data["migration"][1])
-    backwards = bool(data["backwards"])
+    key = (event.data["migration"][0], event.data["migration"][1])
+    backwards = bool(event.data["backwards"])
     if backwards != (run.direction is Direction.BACKWARD):
         return _without(run, key)
-    whole = bool(data.get("whole"))
+    whole = bool(event.data.get("whole"))
     steps = () if whole or run.work is None else ((key, run.work.steps),)
     return replace(run, work=None, migrations=(*run.migrations, key), done=(*run.done, *steps))
 
 
-def _migration_reopened(run: Run, data: Mapping[str, Any]) -> Run:
+def _migration_reopened(run: Run, event: Event) -> Run:
     """A migration that was done is in work again, to be taken back step by step."""
-    key = (data["migration"][0], data["migration"][1])
+    key = (event.data["migration"][0], event.data["migration"][1])
     steps = dict(run.done)[key]
     work = Work(migration=key, backwards=run.direction is Direction.BACKWARD, steps=steps)
     return replace(run, work=work, filling=None)
 
 
-def _migration_undone(run: Run, data: Mapping[str, Any]) -> Run:
+def _migration_undone(run: Run, event: Event) -> Run:
     """A migration was taken back: as if it had not begun; when it was being unapplied it is in effect as before."""
-    key = (data["migration"][0], data["migration"][1])
+    key = (event.data["migration"][0], event.data["migration"][1])
     against = run.work is not None and run.work.backwards != (run.direction is Direction.BACKWARD)
     if run.work is not None:
         left = run.work.acts_left or {}
@@ -308,40 +319,40 @@ def _without(run: Run, key: tuple[str, str]) -> Run:
     )
 
 
-def _opened(run: Run, data: Mapping[str, Any]) -> Run:
-    return replace(run, state=State.OPEN, blocked=_blocked(data), error=data.get("error", ""))
+def _opened(run: Run, event: Event) -> Run:
+    return replace(run, state=State.OPEN, blocked=_blocked(event.data), error=event.data.get("error", ""))
 
 
-def _rollback_started(run: Run, data: Mapping[str, Any]) -> Run:
-    planned = tuple((a, n) for a, n in data["migrations"])
+def _rollback_started(run: Run, event: Event) -> Run:
+    planned = tuple((a, n) for a, n in event.data["migrations"])
     return replace(run, state=State.ROLLING_BACK, planned=planned, rolled_back_in_seconds=None)
 
 
-def _old_code_runs(run: Run, data: Mapping[str, Any]) -> Run:
+def _old_code_runs(run: Run, event: Event) -> Run:
     """All is undone that old code needs undone; what is left of the way back only tightens again."""
-    return replace(run, rolled_back_in_seconds=data["seconds"])
+    return replace(run, rolled_back_in_seconds=event.data["seconds"])
 
 
-def _rolled_back(run: Run, data: Mapping[str, Any]) -> Run:
-    return replace(run, state=State.ROLLED_BACK, blocked=_blocked(data), deferred=())
+def _rolled_back(run: Run, event: Event) -> Run:
+    return replace(run, state=State.ROLLED_BACK, blocked=_blocked(event.data), deferred=())
 
 
-def _finalize_started(run: Run, _: Mapping[str, Any]) -> Run:
+def _finalize_started(run: Run, _: Event) -> Run:
     return replace(run, state=State.FINALIZING)
 
 
-def _finalized(run: Run, data: Mapping[str, Any]) -> Run:
-    return replace(run, state=State.FINALIZED, intended=None, blocked=_blocked(data))
+def _finalized(run: Run, event: Event) -> Run:
+    return replace(run, state=State.FINALIZED, intended=None, blocked=_blocked(event.data))
 
 
-def _purge_ended(run: Run, data: Mapping[str, Any]) -> Run:
+def _purge_ended(run: Run, event: Event) -> Run:
     """A finalized release of which nothing retired is left in the database is purged; any other stays what it is."""
-    whole = run.state is State.FINALIZED and not data["left"]
+    whole = run.state is State.FINALIZED and not event.data["left"]
     return replace(run, state=State.PURGED if whole else run.state, intended=None)
 
 
-def _failed(run: Run, data: Mapping[str, Any]) -> Run:
-    return replace(run, state=State.FAILED, error=data["error"], work=None, deferred=())
+def _failed(run: Run, event: Event) -> Run:
+    return replace(run, state=State.FAILED, error=event.data["error"], work=None, deferred=())
 
 
 def _blocked(data: Mapping[str, Any]) -> tuple[Blocked, ...]:

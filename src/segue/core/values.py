@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -36,17 +36,30 @@ def from_json(kind: type[T], data: Any) -> T:
 
 
 def _read(kind: Any, data: Any) -> Any:
+    return _reader(kind)(data)
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """Return what reads a kind of value: a journal is read often, and what its types are never changes."""
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
-        return _read_union(typing.get_args(kind), data)
+        choices = typing.get_args(kind)
+        return lambda data: _read_union(choices, data)
     if origin is tuple:
         item_kind = typing.get_args(kind)[0]
-        return tuple(data) if item_kind is str else tuple(_read(item_kind, item) for item in data)
+        read = _reader(item_kind)
+        return tuple if item_kind is str else lambda data: tuple([read(item) for item in data])
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(data)
+        return kind
     if is_dataclass(kind) and isinstance(kind, type):
         made: Any = kind
-        return made(**{name: _read(hint, data[name]) for name, hint in _hints(made) if name in data})
+        readers = [(name, _reader(hint)) for name, hint in _hints(made)]
+        return lambda data: made(**{name: read(data[name]) for name, read in readers if name in data})
+    return _as_it_is
+
+
+def _as_it_is(data: Any) -> Any:
     return data
 
 
@@ -56,14 +69,18 @@ def _hints(kind: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((field.name, hints[field.name]) for field in fields(kind))
 
 
+@cache
+def _names(kind: Any) -> frozenset[str]:
+    return frozenset(name for name, _ in _hints(kind))
+
+
 def _read_union(choices: tuple[Any, ...], data: Any) -> Any:
     if data is None:
         return None
     for choice in choices:
         if is_dataclass(choice):
             known: Any = choice
-            names = {name for name, _ in _hints(known)}
-            if isinstance(data, Mapping) and set(data) == names:
+            if isinstance(data, Mapping) and data.keys() == _names(known):
                 return _read(choice, data)
         elif typing.get_origin(choice) is tuple and isinstance(data, list):
             return _read(choice, data)
