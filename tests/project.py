@@ -49,16 +49,16 @@ class Project:
         (folder / "__init__.py").touch()
         sys.path.insert(0, str(tmp_path))
         databases = {"default": f"segue_{number}", "stock": f"stock_{number}"}
+        server.create_database(*databases.values())
         for alias, name in databases.items():
-            server.create_database(name)
             connections[alias].settings_dict.update(NAME=name, PORT=str(server.port))
         with override_settings(MIGRATION_MODULES={"shop": package}):
             try:
                 yield cls(server, folder, package)
             finally:
-                for alias, name in databases.items():
+                for alias in databases:
                     connections[alias].close()
-                    server.drop_database(name)
+                server.drop_database(*databases.values())
                 sys.path.remove(str(tmp_path))
 
     # Migrations

@@ -93,15 +93,18 @@ class Shop:
         self.project.server.drop_database(self._copy)
 
     def _copied(self, source: str, target: str) -> None:
+        """Copy a database in the place of another.
+
+        A copied sequence writes no WAL for its next values until a checkpoint has passed, so a crash would take them
+        back and the next keys would collide. A database that nobody copied has no such gap, and neither has one whose
+        files are copied: that ends with a checkpoint.
+        """
         self.disconnect()
         self.project.server.drop_database(target)
         with psycopg.connect(self.project.server.url(), autocommit=True) as connection:
             # A killed command's own watchers may be connected for another moment, and would be in the copy's way.
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [source])
-            connection.execute(f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
-            # A copied sequence writes no WAL for its next values until a checkpoint has passed, so a crash would
-            # take them back and the next keys would collide. A database that nobody copied has no such gap.
-            connection.execute("CHECKPOINT")
+        self.project.server.create_database(target, template=source)
 
     def disconnect(self) -> None:
         """Close this process's own connections, so that neither a copy nor a child meets them."""
