@@ -152,7 +152,7 @@ def purged(retiring: Retiring) -> Retiring:
 
 @pytest.mark.parametrize("of", ["event", "object"])
 def test_the_next_purge_completes_a_killed_one(retiring: Retiring, of: str) -> None:
-    found = [*retiring.troubles(PURGE, of, retiring.purge_and_roll_back, every=4)]
+    found = [*retiring.troubles(PURGE, of, retiring.purge_and_roll_back, every=6)]
 
     assert found == [], "\n=====".join(found)
 
