@@ -18,7 +18,7 @@ from bench import backfill, migrate, noop, seed
 from bench.kinds import command as kinds
 from bench.tables import print_text, to_markdown
 from segue.core.errors import SegueError
-from segue.demo import one_interrupt
+from segue.demo.performance import one_interrupt
 
 BENCHMARKS: dict[str, ModuleType] = {
     "backfill": backfill,
