@@ -16,7 +16,7 @@ from django.test.utils import override_settings
 from segue import render
 from segue.core.errors import NewCodeConnected
 from segue.core.run import Run, State
-from tests.operations.bookshop import edit
+from tests.operations.bookshop import edit, plan
 from tests.operations.sequences import told
 from tests.project import Project
 
@@ -197,6 +197,25 @@ def test_an_edited_migration_waits_until_it_is_gone(project: Project) -> None:
     project.finalize()
     project.stock()
     assert project.differences() == []
+
+
+@KINDS
+def test_the_plan_beside_it_is_what_is_carried_out(
+    project: Project,
+    operation: Operation,
+    model: str,
+    values: dict[str, Any],
+) -> None:
+    run = _open(project, operation)
+
+    with _new_code(project, run):
+        project.rollback()
+        planned = plan(project)
+        again = project.apply()
+
+    assert again is not None
+    done = [step.title for _, steps in again.done for step in steps if not step.id.endswith(":kept")]
+    assert [step.title for step in planned.steps] == [*done, *(step.title for _, step in again.deferred)]
 
 
 @override_settings(SEGUE={"ALIAS_FROM": 0})

@@ -5,6 +5,7 @@ Translates every migration exactly as a run would, and lets nothing reach the da
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 
 from django.db.migrations import Migration
@@ -64,6 +65,8 @@ class _PlanCarrier:
         unfinished = session.journal.under_way()
         before = unfinished.release if unfinished else ""
         self._cemetery = deepcopy(session.journal.cemetery(before_work_of=before))
+        for act in _still_to_be_undone(session):
+            self._cemetery.follow(act)
         self._new_tables: set[str] = set()
         self.planned: list[PlannedMigration] = []
 
@@ -102,6 +105,13 @@ class _PlanCarrier:
             PlannedMigration(app=migration.app_label, name=migration.name, steps=tuple(steps), whole=whole)
         )
         return state
+
+
+def _still_to_be_undone(session: Session) -> Iterator[Act]:
+    """What rolled back releases have left for when new code is gone: nothing is carried out before that is."""
+    for step in (step for run in session.journal.runs_behind() for step in run.background):
+        if not isinstance(step.undo, Irreversible):
+            yield from step.undo
 
 
 def _as_described(migration: Migration, index: int, operation: Operation, backwards: bool) -> Step:
