@@ -6,10 +6,13 @@ from typing import Any
 
 import django
 import pytest
-from django.db import migrations, models, transaction
+from django.db import IntegrityError, migrations, models, transaction
 from django.db.migrations.loader import MigrationLoader
 from django.test.utils import override_settings
 
+from segue import carrier
+from segue.core.plan import Step
+from segue.session import Session
 from tests.operations.bookshop import assert_ends_as_stock, open_shop
 from tests.project import Project
 
@@ -269,3 +272,29 @@ def test_deferrable_constraints_stay_deferrable_through_types_and_names(project:
     _assert_went_back(project, first)
     exchange_codes()
     assert [*old_book.objects.order_by("id").values_list("code", flat=True)] == [1, 0]
+
+
+def test_a_deferrable_constraint_is_deferrable_at_every_step_of_a_change_of_type_but_the_build_of_its_index(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_shop(project)
+    once = models.UniqueConstraint(fields=["pages"], name="once", deferrable=models.Deferrable.IMMEDIATE)
+    project.live(project.migration(migrations.AddConstraint("book", once)))
+    project.finalize()
+    project.sql("UPDATE shop_book SET pages = 1")
+    project.sql("INSERT INTO shop_book (title, author_id, pages, language) VALUES ('two', 1, 2, 'en')")
+    project.migration(migrations.AlterField("book", "pages", models.BigIntegerField()))
+    carry_out, refused = carrier.carry_out, []
+
+    def exchanging_first(session: Session, release: str, step: Step) -> None:
+        try:
+            project.sql("UPDATE shop_book SET pages = 3 - pages")
+        except IntegrityError:
+            refused.append(step.title)
+        carry_out(session, release, step)
+
+    monkeypatch.setattr(carrier, "carry_out", exchanging_first)
+    project.apply()
+
+    assert refused == ["make the index for the twin deferrable, as once is"]
+    assert_ends_as_stock(project)

@@ -231,12 +231,12 @@ def _attached_forth(attached: Attached, table_name: str, quote: Quote) -> list[s
             f"{table} DROP CONSTRAINT {name}",
             f"{table} ADD CONSTRAINT {name} PRIMARY KEY USING INDEX {made}{attached.deferrable}",
         ]
-    if attached.kind == "u":
+    if attached.kind == "u" and not attached.deferrable:
         return [
             f"{table} RENAME CONSTRAINT {name} TO {old}",
-            f"{table} ADD CONSTRAINT {name} UNIQUE USING INDEX {made}{attached.deferrable}",
+            f"{table} ADD CONSTRAINT {name} UNIQUE USING INDEX {made}",
         ]
-    if attached.kind == "c":
+    if attached.kind in ("u", "c"):
         return [f"{table} RENAME CONSTRAINT {name} TO {old}", f"{table} RENAME CONSTRAINT {made} TO {name}"]
     now, then = (quote(beside(table_name, index)) for index in (attached.name, clone(attached)))
     return [f"ALTER INDEX {now} RENAME TO {old}", f"ALTER INDEX {then} RENAME TO {name}"]

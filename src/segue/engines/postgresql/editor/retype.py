@@ -458,6 +458,8 @@ class RetypeVerbs(Hearing, ColumnVerbs):
                 self._emit_check_clone(table, swap.clone(attached), attached.definition, phase)
                 continue
             self._emit_index_clone(table, swap.clone(attached), attached, phase)
+            if attached.kind == "u" and attached.deferrable:
+                self._emit_unique_clone(table, attached, phase)
             if attached.kind == "p" and phase is Phase.EXPAND:
                 mirrored = replace(attached, definition=self._index_on_old(member, attached))
                 self._emit_index_clone(table, swap.spare(attached), mirrored, phase, "to go back to")
@@ -490,6 +492,27 @@ class RetypeVerbs(Hearing, ColumnVerbs):
             (Act(statements=(drop,), transactional=False, background=True),),
             probe=self._index_probe(table, name),
             clean=(drop,),
+        )
+
+    def _emit_unique_clone(self, table: str, attached: Attached, phase: Phase) -> None:
+        """A bare index refuses at once what a deferrable constraint lets pass until the end: it becomes one soon."""
+        alter, name = f"ALTER TABLE {self.quote_name(table)}", self.quote_name(swap.clone(attached))
+        self._emit_for(
+            phase,
+            f"unique {table}.{swap.clone(attached)}",
+            f"make the index for the twin deferrable, as {attached.name} is",
+            Act(
+                statements=(f"{alter} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}{attached.deferrable}",),
+                locks=retire.exclusive(table),
+            ),
+            (
+                Act(
+                    statements=(f"{alter} DROP CONSTRAINT IF EXISTS {name}",),
+                    locks=retire.exclusive(table),
+                    background=True,
+                ),
+            ),
+            note="while the index is built it refuses at once what the constraint would let pass until the end",
         )
 
     def _emit_check_clone(self, table: str, name: str, definition: str, phase: Phase) -> None:
