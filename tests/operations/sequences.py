@@ -207,7 +207,17 @@ def _detected(old: ProjectState, new: ProjectState, *, renames: bool) -> list[li
     changes = MigrationAutodetector(_as_written(old), _as_written(new), _Developer(renames=renames))._detect_changes()
     found = [migration.operations for migration in changes.get("shop", [])]
     every = [operation for operations in found for operation in operations]
-    return found if all(_rows_can_bear(operation, old) for operation in every) and _names_are_free(every, old) else []
+    bearable = _fit_together(every, old) and all(_rows_can_bear(operation, old) for operation in every)
+    return found if bearable and _names_are_free(every, old) else []
+
+
+def _fit_together(operations: list[Operation], old: ProjectState) -> bool:
+    """Whether each finds its model: the autodetector may sort an index before the rename of its model."""
+    try:
+        _after(old, operations)
+    except KeyError:
+        return False
+    return True
 
 
 def _as_written(state: ProjectState) -> ProjectState:

@@ -162,10 +162,20 @@ def _there_and_back_and_there_again(project: Example, generated: Generated) -> N
     _nothing_lost(by_new_code, rows(new_apps), "purge loses nothing")
     _all_there(last, new_apps, "new code has every value that it wrote beside finalize and purge")
 
-    project.rollback()
+    if _goes_back(project, generated):
+        with told(old_apps):
+            _nothing_lost(by_old_code, rows(old_apps), "the archives bring back what purge had dropped")
 
-    with told(old_apps):
-        _nothing_lost(by_old_code, rows(old_apps), "the archives bring back what purge had dropped")
+
+def _goes_back(project: Example, generated: Generated) -> bool:
+    """Roll the finalized release back; False where Django's own operations cannot go back, as stock shows."""
+    try:
+        project.rollback()
+    except LookupError:
+        with pytest.raises(LookupError):
+            project.stock("0002_step" if generated.before else "0001_step")
+        return False
+    return True
 
 
 def _bring_old_code(project: Example, generated: Generated) -> None:
