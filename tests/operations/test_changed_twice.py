@@ -74,6 +74,23 @@ def test_a_column_that_is_removed_under_another_name_and_added_again_has_its_val
     assert project.sql(pages) == [(10,)]
 
 
+def test_a_column_under_a_name_that_another_had_in_the_middle_of_the_release_keeps_its_values(project: Project) -> None:
+    open_shop(project)
+    project.migration(
+        RENAMED,
+        migrations.RenameField("book", "leaves", "sheets"),
+        migrations.AddField("book", "leaves", models.CharField(max_length=9, null=True)),
+    )
+
+    project.apply()
+    project.sql("UPDATE shop_book SET leaves = 'new'")
+    project.rollback()
+    project.apply()
+
+    assert project.sql("SELECT pages, sheets, leaves FROM shop_book") == [(10, 10, "new")]
+    assert_ends_as_stock(project)
+
+
 def test_a_key_becomes_wider_and_as_it_was_beside_a_session_that_writes_all_the_time(project: Project) -> None:
     open_shop(project)
     auto, big = (_to(kind(primary_key=True), "id") for kind in (models.AutoField, models.BigAutoField))

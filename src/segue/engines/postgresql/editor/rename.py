@@ -306,13 +306,18 @@ class RenameVerbs(RetypeVerbs):
         self._emit_rename_at_finalize(column, alias, (*closing, *self._parted(alias)))
 
     def _parted(self, alias: Alias) -> tuple[str, ...]:
-        """The statements that take a renamed column's twin away; all its values are in the column itself."""
+        """The statements that take a renamed column's twin away; all its values are in the column itself.
+
+        What has the name and no trigger is no twin: the release has given the name to a column of its own since.
+        """
         if not alias.twin:
             return ()
         plain = Conversion(type="")
         twin = Twin(table=alias.table, old=alias.place, new=alias.twin, forth=plain, back=plain)
         drop = f"ALTER TABLE {self.quote_name(alias.table)} DROP COLUMN IF EXISTS {self.quote_name(alias.twin)}"
-        return (*twins.detach(twin, self.quote_name), drop)
+        function = self.quote_value(f"{self.quote_name(twin.function)}()")
+        guarded = f"DO $segue$ BEGIN IF to_regprocedure({function}) IS NOT NULL THEN {drop}; END IF; END $segue$"
+        return (guarded, *twins.detach(twin, self.quote_name))
 
     def _part(self, alias: Alias) -> None:
         """Take away a name that only the middle of this release knows."""
