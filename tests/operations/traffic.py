@@ -18,6 +18,8 @@ from django.db import DatabaseError, IntegrityError, connections, models, transa
 from tests.operations.sequences import Rows, Writer, parents_first, shop_models, told
 
 PATIENCE_SECONDS = 120
+# Between two rounds; a machine that does nothing but write leaves the release no time.
+PAUSE_SECONDS = 0.15
 # How often a write looks for the names that finalize is giving and taking, one after the other.
 LOOKS = 20
 # Undefined column, undefined table: the names that the database no longer has for this version.
@@ -91,7 +93,7 @@ class Traffic(Writer):
 
     def _work(self) -> None:
         try:
-            while not self._stop.wait(0.01):
+            while not self._stop.wait(PAUSE_SECONDS):
                 for model in parents_first(shop_models(self.apps)):
                     self._attempt(self._insert_one, model)
                     self._attempt(self._update_one, model)
