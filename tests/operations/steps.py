@@ -44,6 +44,11 @@ def fail(apps: Any, schema_editor: Any) -> None:
     raise RuntimeError("the translator is ill")
 
 
+def fail_again(apps: Any, schema_editor: Any) -> None:
+    """Fail, whatever models there are."""
+    raise RuntimeError("the translator is still ill")
+
+
 class OddConstraint(models.BaseConstraint):
     """A constraint of a project's own, which writes its SQL itself."""
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 
-from segue import pipeline
-from segue.core.errors import StepFailed
+from segue import carrier, pipeline
+from segue.core.errors import FailedAndUndone, StepFailed
 from segue.core.run import State
-from tests.operations.bookshop import plan
+from segue.stages import finalize
+from tests.operations.bookshop import edit, plan
 from tests.operations.sequences import Rows, Writer, lost, rows, told
-from tests.operations.steps import fill_books
+from tests.operations.steps import fail_again, fill_books
 from tests.project import Project
 
 ID = ("id", models.BigAutoField(primary_key=True))
@@ -69,6 +72,14 @@ REVIEW = migrations.CreateModel(
     ],
 )
 DELETE = migrations.DeleteModel("Book")
+
+
+def _long(*columns: str, **options: Any) -> Any:
+    """A model whose names PostgreSQL has to cut."""
+    fields = [ID, *((name * 12, models.PositiveIntegerField(**options)) for name in ("weight", *columns))]
+    return migrations.CreateModel("B" * 60, fields)
+
+
 INDEX = migrations.AddIndex("book", models.Index(fields=["pages"], name="by_pages"))
 CHANGES = (
     INDEX,
@@ -94,6 +105,10 @@ EXCHANGES: dict[str, Exchange] = {
         ((DELETE, VOLUME, migrations.AlterModelTable("Volume", "shop_book")),),
     ),
     "renamed, and another of its name": ((TAG, BOOK), ((migrations.RenameModel("Book", "Tome"), BOOK_OF_NUMBERS),)),
+    "renamed, and another of its long name": (
+        (TAG, _long("code")),
+        ((migrations.RenameModel("B" * 60, "Tome"), _long("isbn", unique=True, default=1)),),
+    ),
     "deleted again": ((TAG, BOOK), ((DELETE, OTHER_BOOK, DELETE),)),
     "deleted again and made again": ((TAG, BOOK), ((DELETE, OTHER_BOOK, DELETE, SLIM_BOOK),)),
     "made as it was": ((TAG, BOOK), ((DELETE, OTHER_BOOK), (DELETE, BOOK))),
@@ -403,3 +418,95 @@ def test_an_index_that_stock_could_not_make_either_is_refused_before_anything_ch
         "Next: rename one of the two with RenameIndex in an earlier operation; then the same command again"
     )
     assert len(project.session().journal.runs()) == 1
+
+
+# What stops on the way
+
+
+CRASHED = ["another shape in two migrations", "a renamed model", "changed later", "a key onto either"]
+
+
+@pytest.mark.parametrize("name", CRASHED)
+def test_whoever_comes_after_a_crash_goes_on(project: Project, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = Versions(project, EXCHANGES[name])
+    old = rows(versions.old)
+
+    _crashing_after_each_step(monkeypatch, carrier, project.apply)
+    assert lost(old, rows(versions.old)) == []
+    old, new = versions.write()
+    _crashing_after_each_step(monkeypatch, finalize, project.finalize)
+
+    assert versions.ends_as_stock(versions.last) == []
+    assert lost(new, rows(versions.new)) == []
+    _crashing_after_each_step(monkeypatch, carrier, project.rollback)
+    assert lost(old, versions.seen(versions.old)) == []
+    assert versions.ends_as_stock("0001_step") == []
+
+
+def _crashing_after_each_step(monkeypatch: pytest.MonkeyPatch, module: Any, command: Any) -> None:
+    """Repeat a command until it succeeds: the first time it dies after one step, then after one more, and so on."""
+    carry_out, crashes = module.carry_out, 0
+
+    def dying(*args: Any, **options: Any) -> None:
+        nonlocal crashes
+        carry_out(*args, **options)
+        crashes += 1
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "carry_out", dying)
+        for _ in range(200):
+            before = crashes
+            try:
+                command()
+            except SystemExit:
+                # A new process reads the migrations anew; Django leaves a RenameModel turned round when it is stopped.
+                for module_name in [
+                    name for name in sys.modules if name.startswith(settings.MIGRATION_MODULES["shop"])
+                ]:
+                    del sys.modules[module_name]
+                continue
+            break
+        assert before == crashes
+    assert crashes
+
+
+@pytest.mark.parametrize("name", ["another shape", "a renamed model"])
+def test_what_fails_after_it_is_taken_back_with_old_codes_rows(project: Project, name: str) -> None:
+    first, (operations,) = EXCHANGES[name]
+    versions = Versions(project, (first, ((*operations, migrations.RunPython(fail_again)),)))
+    old = rows(versions.old)
+
+    with pytest.raises(FailedAndUndone):
+        project.apply()
+
+    assert rows(versions.old) == old
+    assert project.differences() == [] or name == "another shape"
+    assert project.sql('SELECT * FROM "segue_alias"') == []
+    edit(project, versions.last, *operations)
+    project.apply()
+    old, new = versions.write()
+    assert versions.ends_as_stock(versions.last) == []
+    assert lost(new, rows(versions.new)) == []
+
+
+@pytest.mark.parametrize("name", ["another shape", "a renamed model"])
+def test_new_code_goes_on_after_a_rollback_until_it_is_gone(project: Project, name: str) -> None:
+    versions = Versions(project, EXCHANGES[name])
+    project.apply()
+    old, new = versions.write()
+
+    with project.connect(f"gunicorn segue:{project.session().tag}"):
+        project.rollback()
+        versions.write(2000)
+        project.apply()
+        old, new = versions.write(4000)
+        project.rollback()
+        old, new = versions.write(6000)
+    project.finalize()
+
+    assert lost(old, rows(versions.old)) == []
+    assert project.sql('SELECT * FROM "segue_alias"') == []
+    project.apply()
+    assert lost(new, versions.seen(versions.new)) == []
+    assert versions.ends_as_stock(versions.last) == []

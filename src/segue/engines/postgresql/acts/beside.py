@@ -17,6 +17,22 @@ Quote = Callable[[str], str]
 _PREFIX = "segue_new_"
 
 
+def _clipped(text: str, size: str) -> str:
+    """Return SQL for as much of a text as fits so many bytes."""
+    lengths = f"generate_series(char_length({text}), 0, -1)"
+    return f"(SELECT left({text}, k) FROM {lengths} k WHERE octet_length(left({text}, k)) <= {size} LIMIT 1)"
+
+
+# As `implicit.object_name`: the longer part gives way.
+_NEXT_NAME = (
+    "one := octet_length(relation); two := octet_length(made.of_column); WHILE one + two > 63 - "
+    "octet_length(made.label || n) - CASE made.of_column WHEN '' THEN 1 ELSE 2 END LOOP "
+    "IF one > two THEN one := one - 1; ELSE two := two - 1; END IF; END LOOP; "
+    f"wanted := concat_ws('_', {_clipped('relation', 'one')}, "
+    f"nullif({_clipped('made.of_column', 'two')}, ''), made.label || n);"
+)
+
+
 def schema_for(table: str, number: int) -> str:
     """Return the name of a schema for a table that is made beside another one."""
     return label(_PREFIX, f"{number}_{table}" if number else table)
@@ -59,10 +75,18 @@ def numbered(
     chosen = _array(map(literal, named), "text")
     here = "ANY (schemas)"
     schemas = _array(["current_schema()", *map(literal, others)], "text")
+    column = "(SELECT attname::text FROM pg_attribute WHERE attrelid = {} AND attnum = {})"
     parts = (
-        "SELECT 'INDEX' AS kind, c.relname::text AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-        f"WHERE i.indrelid = {oid} UNION ALL {_sequences('s.relname::text', oid)} UNION ALL "
-        f"SELECT 'CONSTRAINT', conname::text FROM pg_constraint WHERE conrelid = {oid} AND contype = 'c'"
+        "SELECT 'INDEX' AS kind, c.relname::text AS name, "
+        f"CASE WHEN i.indisprimary THEN '' ELSE {column.format('i.indrelid', 'i.indkey[0]')} END AS of_column, "
+        "CASE WHEN i.indisprimary THEN 'pkey' WHEN i.indisunique THEN 'key' ELSE 'idx' END AS label "
+        f"FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = {oid} "
+        f"UNION ALL SELECT 'SEQUENCE', s.relname::text, {column.format('d.refobjid', 'd.refobjsubid')}, 'seq' "
+        f"FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' WHERE d.refobjid = {oid} "
+        "AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') "
+        "UNION ALL SELECT 'CONSTRAINT', k.conname::text, "
+        f"coalesce({column.format('k.conrelid', 'k.conkey[1]')}, ''), 'check' "
+        f"FROM pg_constraint k WHERE k.conrelid = {oid} AND k.contype = 'c'"
     )
     taken = (
         "(made.kind <> 'CONSTRAINT' AND EXISTS (SELECT FROM pg_class r WHERE r.relname = wanted "
@@ -81,12 +105,13 @@ def numbered(
     )
     return (
         f"DO $segue$ DECLARE made record; wanted text; n integer; leaving oid[] := {leaving}; "
-        f"chosen text[] := {chosen}; "
+        f"chosen text[] := {chosen}; relation text; one integer; two integer; "
         f"schemas oid[] := ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY ({schemas})); "
-        f"BEGIN FOR made IN {parts} LOOP wanted := made.name; n := 0; "
+        f"BEGIN SELECT relname INTO relation FROM pg_class WHERE oid = {oid}; "
+        f"FOR made IN {parts} LOOP wanted := made.name; n := 0; "
         "CONTINUE WHEN made.kind = 'CONSTRAINT' AND wanted = ANY (chosen); "
         f"WHILE {taken} LOOP IF made.name = ANY (chosen) THEN {failed}; END IF; "
-        "n := n + 1; wanted := made.name || n; END LOOP; "
+        f"n := n + 1; {_NEXT_NAME} END LOOP; "
         f"IF wanted <> made.name THEN EXECUTE {rename}; END IF; END LOOP; END $segue$"
     )
 
@@ -99,14 +124,6 @@ def moved(place: str, name: str, schema: str, quote: Quote) -> tuple[str, ...]:
         *([renamed] if alone != name else []),
         f"ALTER TABLE {quote(schema_of(place))}.{quote(name)} SET SCHEMA {quote(schema)}",
         retire.drop_grave(schema_of(place), quote),
-    )
-
-
-def _sequences(name: str, oid: str) -> str:
-    return (
-        f"SELECT 'SEQUENCE', {name} FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
-        "WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass "
-        f"AND d.refobjid = {oid} AND d.deptype IN ('a', 'i')"
     )
 
 

@@ -8,33 +8,26 @@ their own; here are tables, what Django defers to a migration's end, and the ver
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from itertools import count
 from typing import Any
 
-from django.core.exceptions import FieldError
 from django.db.backends.ddl_references import Statement
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Kind, Retired
-from segue.core.plan import Phase
-from segue.engines.names import logical_names
 from segue.engines.postgresql.acts import beside, retire
-from segue.engines.postgresql.editor.alter import AlterVerbs
 from segue.engines.postgresql.editor.contrib import ContribVerbs
-from segue.engines.postgresql.editor.emission import CONTRACT, STOCK, first_line
+from segue.engines.postgresql.editor.emission import STOCK, first_line
+from segue.engines.postgresql.editor.namesakes import Namesakes, named
 from segue.engines.postgresql.qualified import qualified, schema_of
 
 
-class StepEditor(AlterVerbs, ContribVerbs):
+class StepEditor(Namesakes, ContribVerbs):
     """Emits one migration's schema changes as steps."""
 
     _revived: frozenset[str] = frozenset()
-    # Tables whose burial an earlier step has put off to finalize.
-    _tables_to_be_buried: frozenset[Retired] = frozenset()
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         """Translate what the stock editor defers to the migration's end; nothing of it after a failure."""
@@ -73,11 +66,10 @@ class StepEditor(AlterVerbs, ContribVerbs):
         before: tuple[str, ...] = ()
         after: tuple[str, ...] = ()
         if made.place:
-            named = _named(model)
             going = [r.table for r in self._cemetery.all() if r.kind is Kind.TABLE and r.in_use]
             before = beside.opened(table, self.quote_name, self.quote_value)
             places = {schema_of(a.place) for a in self._cemetery.aliases if not a.column} - {"", made.place}
-            after = (beside.numbered(table, named, going, sorted(places), self.quote_name, self.quote_value),)
+            after = (beside.numbered(table, named(model), going, sorted(places), self.quote_name, self.quote_value),)
         self._new.add(table)
         self._made_here.add(table)
         self._emit(
@@ -119,66 +111,6 @@ class StepEditor(AlterVerbs, ContribVerbs):
             bool(retired.place) and bool(self._catalog.index_table(qualified(retired.place, name)))
         )
 
-    # Beside a table of the same name
-
-    def _must_lie_beside(self, model: Any) -> bool:
-        """Whether old code has another table of the name: one of the same shape is taken up again as it lies."""
-        table = model._meta.db_table
-        if self._lies_beside(table):
-            return False
-        if not self._is_in_use(table):
-            return self._has_names_in_use(model)
-        namesake = self._table_in_use(table)
-        return namesake is None or self._lain(model).definition != namesake.definition or self._is_another(model)
-
-    def _has_names_in_use(self, model: Any) -> bool:
-        """Whether an index of the model, or of its retired table, has the name of one that goes at finalize."""
-        names, table, lain = _named(model), model._meta.db_table, self._lain(model)
-        if schema_of(table):
-            return False
-        if found := self._lies_elsewhere(lain):
-            names += self._catalog.relations_of(qualified(found.place, table))
-        return any(self._goes_at_finalize(name) for name in names)
-
-    def _lies_elsewhere(self, lain: Retired) -> Retired | None:
-        """The retired table of the model's shape that lies in a schema of its own, unless one lies in its place."""
-        same = [r for r in self._cemetery.find(Kind.TABLE, lain.table, lain.table) if r.definition == lain.definition]
-        if any(not r.place and not r.in_use for r in same):
-            return None
-        return next((r for r in sorted(same, key=lambda r: bool(r.archive)) if r.place), None)
-
-    def _is_another(self, model: Any) -> bool:
-        """Whether rows of the model refer to others than those of old code's table of the name."""
-        return self._refers_anew(model, *model._meta.local_fields)
-
-    def _fitting(self, model: Any) -> Callable[[Retired], bool]:
-        """What says whether a retired table of the model's shape lies where the model's is to be."""
-        place = schema_of(model._meta.db_table) if self._lies_beside(model._meta.db_table) else ""
-        another = self._is_another(model)
-        return lambda r: r.place == place if place else not (r.in_use and another)
-
-    def _prepare_beside(self, model: Any) -> None:
-        """Tell new code where its table is until finalize: where one of the shape lies retired, or in a new schema."""
-        table = model._meta.db_table
-        found = self._lies_elsewhere(self._lain(model))
-        schema = found.place if found else self._free_schema(table)
-        self._bury_table_in_use(table)
-        self._call_by(table, qualified(schema, table))
-
-    def _free_schema(self, table: str) -> str:
-        """A schema in which no retired table lies; what an interrupted run has made of this one does not count."""
-        retired = (*self._cemetery.all(), *self._cemetery.archived())
-        taken = {r.place or schema_of(r.table) for r in retired if r.kind is Kind.TABLE}
-        taken |= {schema_of(a.place) for a in self._cemetery.aliases if not a.column}
-        return next(name for name in (beside.schema_for(table, number) for number in count()) if name not in taken)
-
-    def _lain(self, model: Any) -> Retired:
-        """The model's table as it lies once it is retired: by the name that stays, in the schema that it has now."""
-        table = model._meta.db_table
-        with logical_names(model):
-            lain = self._retired_table(model)
-        return replace(lain, place=schema_of(table)) if self._lies_beside(table) else lain
-
     def delete_model(self, model: Any) -> None:
         """Retire a table: its rows stay, its foreign keys go, its name is freed by finalize."""
         for m2m in model._meta.local_many_to_many:
@@ -207,29 +139,6 @@ class StepEditor(AlterVerbs, ContribVerbs):
         self._new.discard(table)
         self._made_here.discard(table)
         self._forget_deferred(lambda s: s.references_table(table))
-
-    def _emit_burial(self, retired: Retired, burial: Act, *, naming: bool = True) -> None:
-        self._emit(
-            f"bury table {retired.table}",
-            f"move retired table {retired.table} out of the schema",
-            burial,
-            CONTRACT,
-            phase=Phase.CONTRACT,
-            while_retired=(retired,),
-            naming=naming,
-        )
-        self._tables_to_be_buried |= {retired}
-
-    def _retired_table(self, model: Any) -> Retired:
-        """The table as Django would make it, under the names that the model has for now."""
-        table, before = model._meta.db_table, len(self.deferred_sql)
-        try:
-            sql, params = self.table_sql(model)
-            definition = self._complete(sql, params or None)
-        except FieldError:
-            definition = ""  # A constraint says the name of a field that has another by now: nobody makes it again.
-        del self.deferred_sql[before:]
-        return Retired(kind=Kind.TABLE, table=table, name=table, definition=definition)
 
     def translate_deferred(self) -> None:
         """Emit the deferred statements: indexes and constraints first, foreign keys in three passes.
@@ -274,30 +183,12 @@ class StepEditor(AlterVerbs, ContribVerbs):
         act = Act(statements=(str(statement),), locks=locks)
         self._emit("deferred", first_line(str(statement)), act, () if online else STOCK, online=online)
 
-    def _bury_table_in_use(self, table: str) -> None:
-        """The release that removed it does so too at finalize; whichever is finalized first."""
-        retired = self._table_in_use(table)
-        if retired is not None and retired not in self._tables_to_be_buried:
-            self._emit_burial(retired, retire.bury_table(retired, self._grave(), self.quote_name))
-
-    def _bury_table_in_the_way(self, table: str) -> None:
-        """A retired table of another shape that nobody uses keeps its rows in a schema of its own."""
-        for retired in self._cemetery.find(Kind.TABLE, table, table):
-            if not retired.place and not retired.in_use:
-                forward = retire.bury_table(retired, self._grave(), self.quote_name)
-                self._emit(f"bury table {table}", f"move retired table {table} out of the schema", forward, ())
-
     def alter_db_tablespace(self, model: Any, old_db_tablespace: str, new_db_tablespace: str) -> None:
         """Move a table as stock Django does: PostgreSQL copies its files under the lock."""
         if self._drafts:
             super().alter_db_tablespace(model, old_db_tablespace, new_db_tablespace)
         else:
             self._as_stock(model, "alter_db_tablespace", old_db_tablespace, new_db_tablespace)
-
-
-def _named(model: Any) -> list[str]:
-    """What the model itself names of the relations that its table brings along."""
-    return sorted({part.name for part in (*model._meta.constraints, *model._meta.indexes)})
 
 
 def _by_physical_names(verb: str) -> Any:
