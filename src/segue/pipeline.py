@@ -387,8 +387,10 @@ def _require_no_waiting_steps(session: Session, planned: Plan, *, but: str) -> N
         named |= {name for step in naming for names in step.forward.renames for name in names}
         touched = (stock & waiting) | (set(planned.tables) & named)
         if touched and run.release != but:
+            known = {alias.place: alias.table for alias in session.journal.cemetery().aliases if not alias.view}
+            tables = sorted({known.get(table, table) for table in touched})
             raise GateNotMet(
-                f"Release {run.release} is open and has steps that wait on {', '.join(sorted(touched))}, which "
+                f"Release {run.release} is open and has steps that wait on {', '.join(tables)}, which "
                 "this one changes too.",
                 next_command="segue finalize, when its old code is gone; then the same command again",
             )

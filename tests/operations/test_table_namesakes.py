@@ -14,7 +14,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.test import override_settings
 
 from segue import carrier, pipeline
-from segue.core.errors import FailedAndUndone, StepFailed
+from segue.core.errors import FailedAndUndone, GateNotMet, StepFailed
 from segue.core.run import State
 from segue.stages import finalize
 from tests.operations.bookshop import edit, plan
@@ -293,6 +293,42 @@ def test_the_second_release_leaves_the_first_ones_old_code_its_table(project: Pr
     assert lost(old, rows(versions.old)) == []
     assert lost(new, versions.seen(versions.new)) == []
     assert versions.ends_as_stock(versions.last) == []
+
+
+def test_another_release_waits_until_the_table_has_its_name(project: Project) -> None:
+    versions = Versions(project, EXCHANGES["another shape"])
+    run = project.apply()
+    assert run is not None
+    last = project.migration(migrations.AddField("book", "shelf", models.IntegerField(null=True)))
+
+    with pytest.raises(GateNotMet) as refused:
+        project.apply()
+
+    assert str(refused.value) == (
+        f"Release {run.release} is open and has steps that wait on shop_book, which this one changes too.\n"
+        "Next: segue finalize, when its old code is gone; then the same command again"
+    )
+    project.finalize()
+    project.apply()
+    assert versions.ends_as_stock(last) == []
+
+
+def test_purge_leaves_the_table_of_new_code_that_is_still_connected(project: Project, tmp_path: Path) -> None:
+    with override_settings(SEGUE={"STORE": f"file://{tmp_path}/store"}):
+        versions = Versions(project, EXCHANGES["another shape"])
+        project.apply()
+        with project.connect(f"gunicorn segue:{project.session().tag}"):
+            project.rollback()
+            purged = pipeline.purge(project.session(), timedelta(0))
+            _, new = versions.write()
+        project.finalize()
+        project.apply()
+
+        reason = "new code of a release that is rolled back still uses it"
+        kept = {kept.retired.table for kept in purged.kept if kept.reason == reason}
+        assert kept >= {"shop_book", "shop_book_tags"}
+        assert purged.purged == ()
+        assert lost(new, versions.seen(versions.new)) == []
 
 
 def test_whoever_may_use_the_tables_of_the_schema_may_use_the_new_one(project: Project) -> None:

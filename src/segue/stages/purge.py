@@ -32,7 +32,7 @@ _FORWARD = Irreversible(reason="purge only goes forward; what it drops comes bac
 def survey(session: Session, older_than: timedelta, *, measured: bool) -> Survey:
     """Return what a purge would find; `measured` reads every row of what is due. Writes nothing."""
     runs = {run.release: run for run in session.journal.runs()}
-    used, now = _used(session), timezone.now()
+    used, told, now = _used(session), _told(session), timezone.now()
     archivist = session.engine.archivist()
     due: list[Due] = []
     held: list[Kept] = []
@@ -44,6 +44,8 @@ def survey(session: Session, older_than: timedelta, *, measured: bool) -> Survey
             continue
         if reason := reason_to_keep(grave, runs, used, now, older_than):
             kept.append(Kept(retired=grave.retired, reason=reason))
+        elif session.engine.name_of(grave.retired) in told:
+            kept.append(Kept(retired=grave.retired, reason="new code of a release that is rolled back still uses it"))
         elif remains.hindrances:
             held.append(Kept(retired=grave.retired, reason="; ".join(remains.hindrances)))
         else:
@@ -63,6 +65,11 @@ def _used(session: Session) -> set[tuple[str, str]]:
             names += [made.name for made in (*options.indexes, *options.constraints)]
             found |= {(options.db_table, name) for name in ("", *names)}
     return found
+
+
+def _told(session: Session) -> set[str]:
+    """The tables of which code is told that is still connected, although they are retired."""
+    return {alias.place for alias in session.journal.cemetery().aliases if not alias.column}
 
 
 def purge(session: Session, archives: Archives, older_than: timedelta) -> Purge:
