@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -227,3 +228,61 @@ def test_a_key_that_a_deleted_table_referred_to_changes_its_type_there_and_back(
     shop.rollback()
 
     assert shop.rows("SELECT * FROM shop_song_tags") == [(1, 1, "loud")]
+
+
+OTHER_ALBUM = migrations.CreateModel(
+    "Album",
+    [
+        ("id", models.BigAutoField(primary_key=True)),
+        ("title", models.CharField(max_length=20, unique=True)),
+        ("guests", models.ManyToManyField("shop.Artist", related_name="guest_on")),
+    ],
+)
+
+
+def test_each_table_of_a_name_has_its_rows_again(shop: Shop) -> None:
+    shop.migration(*TABLES)
+    shop.migration(migrations.DeleteModel("Review"), migrations.DeleteModel("Album"), OTHER_ALBUM)
+    shop.apply("0001")
+    shop.write(
+        "INSERT INTO shop_artist VALUES (1, 'one'), (2, 'two')",
+        "INSERT INTO shop_album VALUES (1, x'00ff', 1, 2, NULL), (2, NULL, 2, NULL, 1)",
+        "INSERT INTO shop_album_guests (album_id, artist_id) VALUES (1, 2)",
+        "INSERT INTO shop_review VALUES ('00000000000000000000000000000001', 1, 5)",
+    )
+    old = [shop.rows(query) for query in (ALBUMS, GUESTS, REVIEWS)]
+    titles = "SELECT id, title FROM shop_album ORDER BY id"
+
+    shop.apply()
+    shop.write(
+        "INSERT INTO shop_album (id, title) VALUES (7, 'new')",
+        "INSERT INTO shop_album_guests (album_id, artist_id) VALUES (7, 1)",
+    )
+    guests = shop.rows(GUESTS)
+    for _ in range(2):
+        shop.rollback()
+        assert [shop.rows(query) for query in (ALBUMS, GUESTS, REVIEWS)] == old
+        shop.apply()
+        assert (shop.rows(titles), shop.rows(GUESTS)) == ([(7, "new")], guests)
+
+
+@pytest.mark.parametrize(
+    "renaming", [migrations.RenameModel("Review", "Album"), migrations.AlterModelTable("Review", "shop_album")]
+)
+def test_a_table_that_takes_the_name_of_a_deleted_one_gives_it_back(shop: Shop, renaming: Any) -> None:
+    shop.migration(*TABLES[:2], migrations.CreateModel("Review", [("id", models.BigAutoField(primary_key=True))]))
+    shop.migration(migrations.DeleteModel("Album"), renaming)
+    shop.apply("0001")
+    shop.write(
+        "INSERT INTO shop_artist VALUES (1, 'one')",
+        "INSERT INTO shop_album VALUES (1, x'00ff', 1, NULL, NULL)",
+        "INSERT INTO shop_review VALUES (5)",
+    )
+    old = [shop.rows(ALBUMS), shop.rows("SELECT id FROM shop_review")]
+
+    for number in (6, 7):
+        shop.apply()
+        shop.write(f"INSERT INTO shop_album VALUES ({number})")
+        shop.rollback()
+        old[1].append((number,))
+        assert [shop.rows(ALBUMS), shop.rows("SELECT id FROM shop_review")] == old

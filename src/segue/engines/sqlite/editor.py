@@ -75,7 +75,7 @@ class ArchivingEditor(FittingEditor):
         revive.put_back_table(self._archives, self._quarantine, retired.place, table, columns)
         self._forgive(table, columns)
         self._done(Act(revives=(retired,)))
-        self._follow(lambda r: following.table_revived(r, retired.place, table))
+        self._follow(lambda r: following.table_revived(r, retired.place, table, self.quote_name))
 
     def delete_model(self, model: type[Model], handle_autom2m: bool = True) -> None:
         """Archive a table's rows and drop it; its implicit tables go the same way."""
@@ -85,10 +85,11 @@ class ArchivingEditor(FittingEditor):
         if not self._holds_anything(table):
             return super().delete_model(model, handle_autom2m=handle_autom2m)
         place = self._archives.bury(table)
-        definition = self._shape.table(model)
+        # What refers to the table itself refers to the one in the archive.
+        definition = following.referring(self._shape.table(model), table, place, self.quote_name)
         with self._by_verb():
             super().delete_model(model, handle_autom2m=handle_autom2m)
-        self._follow(lambda r: following.table_dropped(r, table, place))
+        self._follow(lambda r: following.table_dropped(r, table, place, self.quote_name))
         retired = Retired(kind=Kind.TABLE, table=table, name=table, definition=definition, place=place)
         self._done(Act(retires=(retired,)))
         return None

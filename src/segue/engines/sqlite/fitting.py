@@ -279,7 +279,8 @@ class FittingEditor(DatabaseSchemaEditor):
     ) -> Retired | None:
         """Return the newest retired object that was the same, if its archive has these columns."""
         for retired in self._cemetery.find(kind, table, name):
-            if retired.definition != definition or not retired.place:
+            was = following.referring(retired.definition, retired.place, table, self.quote_name)
+            if was != definition or not retired.place:
                 continue
             self._archives.require(retired)
             if columns is None or set(columns) <= set(self._archives.columns(retired.place)):

@@ -1,7 +1,8 @@
 """What is retired follows the table and the columns that it belongs to, when they are called something else.
 
 Pure: each function says what a retired object is from then on. A table that is dropped itself takes what belongs
-to it along, under the name of its archive, so that another table of its name does not find it.
+to it along, under the name of its archive, so that another table of its name does not find it; what refers to it
+does so there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Quote = Callable[[str], str]
 
 def table_renamed(retired: Retired, old: str, new: str, quote: Quote) -> Retired:
     """Return the object after a table got another name."""
-    definition = retired.definition.replace(f"REFERENCES {quote(old)} (", f"REFERENCES {quote(new)} (")
+    definition = referring(retired.definition, old, new, quote)
     is_its = retired.table == old and retired.kind is not Kind.TABLE
     return replace(retired, definition=definition, table=new if is_its else retired.table)
 
@@ -31,15 +32,22 @@ def column_renamed(retired: Retired, table: str, old: str, new: str, quote: Quot
     return replace(retired, definition=retired.definition.replace(before, after), name=new if is_its else retired.name)
 
 
-def table_dropped(retired: Retired, table: str, place: str) -> Retired:
-    """Return the object after the table that it belongs to went into an archive."""
+def table_dropped(retired: Retired, table: str, place: str, quote: Quote) -> Retired:
+    """Return the object after the table that it belongs to, or refers to, went into an archive."""
     is_its = retired.table == table and retired.kind is not Kind.TABLE
-    return replace(retired, table=place) if is_its else retired
+    definition = referring(retired.definition, table, place, quote)
+    return replace(retired, definition=definition, table=place if is_its else retired.table)
 
 
-def table_revived(retired: Retired, place: str, table: str) -> Retired:
-    """Return the object after the table that it belongs to came back from its archive."""
-    return replace(retired, table=table) if retired.table == place else retired
+def table_revived(retired: Retired, place: str, table: str, quote: Quote) -> Retired:
+    """Return the object after the table that it belongs to, or refers to, came back from its archive."""
+    definition = referring(retired.definition, place, table, quote)
+    return replace(retired, definition=definition, table=table if retired.table == place else retired.table)
+
+
+def referring(definition: str, table: str, other: str, quote: Quote) -> str:
+    """Return a definition that refers to another table where it referred to the one."""
+    return definition.replace(f"REFERENCES {quote(table)} (", f"REFERENCES {quote(other)} (")
 
 
 def column_dropped(retired: Retired, table: str, column: str, place: str) -> Retired:
