@@ -33,9 +33,9 @@ def column_renamed(retired: Retired, table: str, old: str, new: str, quote: Quot
 
 
 def table_dropped(retired: Retired, table: str, place: str, quote: Quote) -> Retired:
-    """Return the object after the table that it belongs to, or refers to, went into an archive."""
+    """Return the object after the table that it belongs to, or refers to, went into an archive, if it had rows."""
     is_its = retired.table == table and retired.kind is not Kind.TABLE
-    definition = referring(retired.definition, table, place, quote)
+    definition = referring(retired.definition, table, place, quote) if place else retired.definition
     return replace(retired, definition=definition, table=place if is_its else retired.table)
 
 

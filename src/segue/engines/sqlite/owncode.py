@@ -173,7 +173,7 @@ class OwnCodeEditor(ArchivingEditor):
         yield
         if change.drops_table:
             place = retired[0].place if retired else ""
-            self._follow(lambda r: following.table_dropped(r, change.table, place))
+            self._follow(lambda r: following.table_dropped(r, change.table, place, self.quote_name))
         elif change.drops_column and retired:
             self._column_dropped(change.table, change.drops_column, retired[0].place)
         elif change.renames_column:
@@ -224,7 +224,7 @@ class OwnCodeEditor(ArchivingEditor):
         revive.put_back_table(self._archives, self._quarantine, retired.place, table, columns)
         self._forgive(table, columns)
         self._done(Act(revives=(retired,)))
-        self._follow(lambda r: following.table_revived(r, retired.place, table))
+        self._follow(lambda r: following.table_revived(r, retired.place, table, self.quote_name))
 
     def _refill_column(self, table: str, column: str) -> None:
         key = self._archives.key(table)
