@@ -425,6 +425,26 @@ def test_a_name_goes_from_one_index_to_another(project: Project, name: str) -> N
     assert versions.ends_as_stock(versions.last) == []
 
 
+def test_what_a_rollback_has_left_gives_its_names_up(project: Project) -> None:
+    versions = Versions(project, ((TAG,), ((ONCE,),)))
+    project.apply()
+    _, new = versions.write()
+    project.rollback()
+    index = migrations.AddIndex("tag", models.Index(fields=["name"], name="by_code"))
+    edit(project, versions.last, migrations.CreateModel("Roll", ONCE.fields, ONCE.options))
+
+    project.apply()
+    project.rollback()
+    edit(project, versions.last, index)
+    project.apply()
+    project.rollback()
+    edit(project, versions.last, ONCE)
+    project.apply()
+
+    assert lost(new, versions.seen(versions.new)) == []
+    assert versions.ends_as_stock(versions.last) == []
+
+
 def test_an_index_that_has_no_name_of_its_own_yet_is_not_changed_before_finalize(project: Project) -> None:
     versions = Versions(project, MOVED["of a table that goes, to one in use"])
     project.apply()

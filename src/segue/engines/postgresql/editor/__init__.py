@@ -43,7 +43,6 @@ class StepEditor(Namesakes, ContribVerbs):
             self._prepare_beside(model)
             self.create_model(model)  # It has another name by now.
             return
-        table = model._meta.db_table
         already_deferred = len(self.deferred_sql)
         implicit_tables = self._implicit_tables = []
         with self._drafting(model, "create_model") as draft:
@@ -52,11 +51,11 @@ class StepEditor(Namesakes, ContribVerbs):
         made = self._lain(model)
         retired = self._retired(Kind.TABLE, made.table, made.table, made.definition, fits=self._fitting(model))
         if retired is None:
-            self._bury_table_in_the_way(table)
+            self._make_room(model)
             self._create_table(model, draft.statements, made)
         else:
             if retired.place and not made.place:
-                self._bury_table_in_the_way(table)
+                self._make_room(model, retired)
             self._revive_table(model, retired, already_deferred)
         for implicit in implicit_tables:
             self.create_model(implicit)

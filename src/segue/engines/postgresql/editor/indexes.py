@@ -29,6 +29,9 @@ class IndexVerbs(StepEmitter):
         _create_index_name: Any
         _create_index_sql: Any
         _rename_index_sql: Any
+        # Parts of the editors above this one.
+        _bury_table_in_the_way: Any
+        defers: bool
         # Lets models use the database's own names; see Aliasing.
         physically: Any
 
@@ -121,7 +124,8 @@ class IndexVerbs(StepEmitter):
 
     def _retire_index(self, table: str, name: str, definition: str = "") -> None:
         """Keep an index for old code; `definition` is stock's statement, by which it is known when it comes back."""
-        retired = Retired(kind=Kind.INDEX, table=table, name=name, definition=definition)
+        in_use = self.defers and table not in self._new
+        retired = Retired(kind=Kind.INDEX, table=table, name=name, definition=definition, in_use=in_use)
         self._emit(
             f"retire index {name}",
             f"retire index {name} on {table}",
@@ -162,8 +166,8 @@ class IndexVerbs(StepEmitter):
     def _goes_at_finalize(self, name: str) -> bool:
         """Whether an index or a sequence of the name is old code's alone, or that of a table which is."""
         owner = self._catalog.relation_owner(name)
-        going = [r for r in self._cemetery.all() if not r.place and retire.shorten(r.table) == owner]
-        return any(r.in_use if r.kind is Kind.TABLE else (r.kind, r.name) == (Kind.INDEX, name) for r in going)
+        going = [r for r in self._cemetery.all() if r.in_use and not r.place and retire.shorten(r.table) == owner]
+        return any(r.kind is Kind.TABLE or (r.kind, r.name) == (Kind.INDEX, name) for r in going)
 
     def _require_own_name(self, table: str, name: str) -> None:
         if not self._goes_back and self._name_until_finalize(table, name) != name:
@@ -205,9 +209,10 @@ class IndexVerbs(StepEmitter):
         table, name = statement.parts["table"].table, strip_quotes(str(statement.parts["name"]))
         definition = str(statement)
         retired = Retired(kind=Kind.INDEX, table=table, name=name, definition=definition)
-        if self._retired(Kind.INDEX, table, name, definition) and self._is_still_there(table, name):
-            revive = Act(revives=(retired,))
-            self._emit(f"index {name}", f"revive index {name} on {table}", revive, (Act(retires=(retired,)),))
+        found = self._retired(Kind.INDEX, table, name, definition)
+        if found and self._is_still_there(table, name):
+            revive = Act(revives=(found,))
+            self._emit(f"index {name}", f"revive index {name} on {table}", revive, (Act(retires=(found,)),))
         elif table in self._new:
             self._require_free_at_finalize(table, name)
             act = Act(statements=(definition,))
@@ -259,6 +264,28 @@ class IndexVerbs(StepEmitter):
 
     def _drop_index_in_the_way(self, table: str, name: str) -> None:
         """A retired index of another shape holds no values: it makes room."""
+        self._make_room_for(table, name)
         for retired in self._cemetery.find(Kind.INDEX, table, name):
-            forward = self._drop_index(table, name, purges=(retired,))
-            self._emit(f"drop index {name}", f"drop retired index {name} on {table}", forward, ())
+            self._drop_retired(retired)
+
+    def _drop_retired(self, retired: Retired) -> None:
+        forward = self._drop_index(retired.table, retired.name, purges=(retired,))
+        self._emit(f"drop index {retired.name}", f"drop retired index {retired.name} on {retired.table}", forward, ())
+
+    def _make_room_for(self, table: str, name: str) -> None:
+        """What a rollback has left of other tables, and nobody uses, gives the name up."""
+        if schema_of(table):
+            return
+        self._bury_what_has(name)
+        owner = self._catalog.relation_owner(name)
+        left = [r for r in self._cemetery.all() if (r.kind, r.name, r.place) == (Kind.INDEX, name, "")]
+        for retired in left:
+            if not retired.in_use and retired.table != table and retire.shorten(retired.table) == owner:
+                self._drop_retired(retired)
+
+    def _bury_what_has(self, name: str) -> None:
+        """A table that a rollback has left and nobody uses leaves the schema with the names of its indexes."""
+        owner = self._catalog.relation_owner(name)
+        left = [r for r in self._cemetery.all() if r.kind is Kind.TABLE and not r.place and not r.in_use]
+        for table in [r.table for r in left if retire.shorten(r.table) == owner]:
+            self._bury_table_in_the_way(table)

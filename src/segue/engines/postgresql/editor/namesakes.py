@@ -72,6 +72,15 @@ class Namesakes(AlterVerbs):
             names += self._catalog.relations_of(qualified(found.place, table))
         return any(self._goes_at_finalize(name) for name in names)
 
+    def _make_room(self, model: Any, retired: Retired | None = None) -> None:
+        """Let what nobody uses make room for the table, and for what comes along with it in its schema."""
+        table, names = model._meta.db_table, named(model)
+        self._bury_table_in_the_way(table)
+        if retired is not None:
+            names += self._catalog.relations_of(qualified(retired.place, table))
+        for name in dict.fromkeys(names):
+            self._make_room_for(table, name)
+
     def _lies_elsewhere(self, lain: Retired) -> Retired | None:
         """The retired table of the model's shape that lies in a schema of its own, unless one lies in its place."""
         same = [r for r in self._cemetery.find(Kind.TABLE, lain.table, lain.table) if r.definition == lain.definition]
