@@ -357,3 +357,22 @@ def test_a_new_model_is_renamed_by_the_next_migration_of_its_release(project: Pr
         assert lost(written, rows(apps)) == []
     finish(project, last)
     assert lost(written, rows(apps)) == []
+
+
+def test_a_column_with_a_check_of_its_own_is_renamed(project: Project) -> None:
+    first = project.migration(
+        migrations.CreateModel("Shelf", [ID, ("size", models.PositiveIntegerField()), ("code", models.SlugField())])
+    )
+    project.live(first)
+    last = project.migration(
+        migrations.RenameField("Shelf", "size", "width"),
+        migrations.AlterField("Shelf", "code", models.IntegerField(null=True)),
+    )
+
+    project.apply()
+    project.sql("INSERT INTO shop_shelf (size, code) VALUES (1, '7')")
+    project.rollback()
+    project.apply()
+
+    finish(project, last)
+    assert project.sql("SELECT width FROM shop_shelf") == [(1,)]

@@ -359,7 +359,7 @@ class AlterVerbs(RenameVerbs):
                 self._add_index(statement)
         for quoted, check in altered.checks:
             name = strip_quotes(quoted)
-            if late:
+            if late or column != altered.new_field.column:
                 self._add_late(table, f"CHECK ({check})", name)
             else:
                 self._add_check(table=table, name=name, check_sql=check, phase=Phase.CONTRACT)
