@@ -208,7 +208,7 @@ def _detected(old: ProjectState, new: ProjectState, *, renames: bool) -> list[li
     found = [migration.operations for migration in changes.get("shop", [])]
     every = [operation for operations in found for operation in operations]
     bearable = _fit_together(every, old) and all(_rows_can_bear(operation, old) for operation in every)
-    return found if bearable and _names_are_free(every, old) else []
+    return found if bearable else []
 
 
 def _fit_together(operations: list[Operation], old: ProjectState) -> bool:
@@ -227,21 +227,6 @@ def _as_written(state: ProjectState) -> ProjectState:
         if together := model.options.get("unique_together"):
             model.options["unique_together"] = {tuple(names) for names in together}
     return state
-
-
-def _names_are_free(operations: list[Operation], old: ProjectState) -> bool:
-    """Whether no index or constraint takes the name of one whose table, deleted on the way, has it until finalize."""
-    state, gone = old.clone(), set[str]()
-    for operation in operations:
-        if isinstance(operation, migrations.DeleteModel):
-            gone |= _names_of(state.models["shop", operation.name_lower])
-        operation.state_forwards("shop", state)
-    kept = [name for model in state.models.values() for name in _names_of(model)]
-    return gone.isdisjoint(kept)
-
-
-def _names_of(model: ModelState) -> set[str]:
-    return {part.name for option in ("indexes", "constraints") for part in model.options.get(option, ())}
 
 
 def _rows_can_bear(operation: Operation, old: ProjectState) -> bool:
