@@ -290,3 +290,18 @@ def test_what_forbids_null_has_stocks_name_when_the_column_is_renamed_with_the_m
 
     assert project.differences() == []
     assert sorted(project.sql(names)) == sorted(project.sql(names, alias="stock"))
+
+
+def test_what_forbids_null_is_named_as_stock_names_it_where_postgresql_cuts_the_name(project: Project) -> None:
+    table = "a_table_with_a_name_that_leaves_little_room_for_those_of_others"
+    model = migrations.CreateModel("Wide", [ID, ("pages", models.IntegerField())], options={"db_table": table})
+    project.live(project.migration(model))
+    project.finalize()
+    last = project.migration(migrations.AlterField("Wide", "pages", models.BigIntegerField()))
+    names = f"SELECT conname FROM pg_constraint WHERE contype = 'n' AND conrelid = '{table}'::regclass"
+
+    project.apply()
+    project.finalize()
+    project.stock(last)
+
+    assert sorted(project.sql(names)) == sorted(project.sql(names, alias="stock"))

@@ -145,22 +145,20 @@ def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tu
     return tuple(statements)
 
 
-def name_not_null(table: str, column: str, quote: Quote) -> str:
-    """Return the statement that names a column's NOT NULL as PostgreSQL 18 would, numbered where that is taken.
+def name_not_null(table: str, column: str, names: tuple[str, ...], quote: Quote) -> str:
+    """Return the statement that gives a column's NOT NULL the first of the names that is free.
 
     It was made while the column had a name of Segue's, and a renamed column's keeps its name.
     """
-    relation, name = f"{literal(quote(table))}::regclass", f"{table}_{column}_not_null"
+    relation, wanted = f"{literal(quote(table))}::regclass", ", ".join(map(literal, names))
     own = f"SELECT attnum FROM pg_attribute WHERE attrelid = {relation} AND attname = {literal(column)}"
     rename = f"format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {literal(quote(table))}, found, free)"
     return (
         "DO $segue$ DECLARE found name; free text; BEGIN SELECT conname INTO found FROM pg_constraint "
         f"WHERE conrelid = {relation} AND contype = 'n' AND conkey = ARRAY[({own})]; "
-        f"SELECT {literal(name)} || coalesce(nullif(n, 0)::text, '') INTO free FROM generate_series(0, 99) n "
-        f"WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = {relation} AND conname <> found "
-        f"AND conname = {literal(name)} || coalesce(nullif(n, 0)::text, '')) ORDER BY n LIMIT 1; "
-        f"IF found <> free AND length({literal(name)}::name::text) = length({literal(name)}) "
-        f"THEN EXECUTE {rename}; END IF; END $segue$"
+        f"SELECT u.name INTO free FROM unnest(ARRAY[{wanted}]) WITH ORDINALITY u(name, place) WHERE NOT EXISTS ("
+        f"SELECT FROM pg_constraint WHERE conrelid = {relation} AND conname <> found AND conname = u.name) "
+        f"ORDER BY u.place LIMIT 1; IF found <> free THEN EXECUTE {rename}; END IF; END $segue$"
     )
 
 

@@ -23,6 +23,7 @@ from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.swap import name_not_null
 from segue.engines.postgresql.editor.arrivals import Arrival, ArrivalVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
+from segue.engines.postgresql.editor.implicit import not_null_names
 from segue.engines.postgresql.editor.shape import NEW_COLUMN
 from segue.engines.postgresql.qualified import beside
 
@@ -190,7 +191,11 @@ class ColumnVerbs(ArrivalVerbs):
             f"name {table}.{column}",
             f"give {table}.{column} its name, which was old code's column's until now",
             Act(
-                statements=(*renames, name_not_null(table, column, quote), *self._app_alias(arrival.aliases)[1]),
+                statements=(
+                    *renames,
+                    name_not_null(table, column, not_null_names(table, column), quote),
+                    *self._app_alias(arrival.aliases)[1],
+                ),
                 locks=retire.exclusive(table),
                 unaliases=arrival.aliases,
             ),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from itertools import count
 
+from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.catalog import Catalog
+from segue.engines.postgresql.qualified import relation_of
 
 _MAX_NAME_BYTES = 63
 
@@ -26,6 +28,12 @@ def implicit_name(
     return next(
         n for n in names if n in freed or not catalog.is_taken(table, n, besides=column, by_relation=by_relation)
     )
+
+
+def not_null_names(table: str, column: str) -> tuple[str, ...]:
+    """Return the names for a column's NOT NULL in the order in which PostgreSQL 18 tries them."""
+    parts = [retire.shorten(relation_of(table)), column]
+    return tuple(object_name(parts, f"not_null{number or ''}") for number in range(10))
 
 
 def object_name(parts: list[str], label: str) -> str:

@@ -25,6 +25,7 @@ from segue.engines.postgresql.dependents import Attached, Rehearsed, rehearse
 from segue.engines.postgresql.editor.columns import ColumnVerbs
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.hearing import Alteration, Hearing
+from segue.engines.postgresql.editor.implicit import not_null_names
 
 # The version of PostgreSQL that has NOT NULL among the constraints.
 _NAMES_NOT_NULL = 180000
@@ -294,7 +295,7 @@ class Twinning(Hearing, ColumnVerbs):
     def _emit_cleaning(self, member: Member, retired: Retired, gone: tuple[str, ...], *, naming: bool = False) -> None:
         table = member.twin.table
         if member.check and self.connection.pg_version >= _NAMES_NOT_NULL:
-            name = swap.name_not_null(table, member.name, self.quote_name)
+            name = swap.name_not_null(table, member.name, not_null_names(table, member.name), self.quote_name)
             named = Act(statements=(name,), locks=retire.exclusive(table))
             what = f"the NOT NULL of {table}.{member.name}"
             self._emit_clean(f"name {table}.{member.name}", f"give {what} its own name", named, retired, naming)
