@@ -170,7 +170,9 @@ def evolutions(draw: st.DrawFn) -> Generated:
     names = Names(reusing=False, detected=True)
     before = _operations(draw, base_state(), names, at_most=3)
     old = _after(base_state(), before)
-    operations = _operations(draw, old, names, at_most=8) or _add_field(draw, old, names)
+    operations = _operations(draw, old, names, at_most=8)
+    if not operations:
+        operations = _add_field(draw, old, names) if old.models else _create_model(draw, old, names)
     found = _detected(old, _after(old, operations), renames=draw(st.booleans()))
     return Generated(before=before, migrations=found or [operations])
 
@@ -207,17 +209,29 @@ def _detected(old: ProjectState, new: ProjectState, *, renames: bool) -> list[li
     changes = MigrationAutodetector(_as_written(old), _as_written(new), _Developer(renames=renames))._detect_changes()
     found = [migration.operations for migration in changes.get("shop", [])]
     every = [operation for operations in found for operation in operations]
-    bearable = _fit_together(every, old) and all(_rows_can_bear(operation, old) for operation in every)
-    return found if bearable else []
+    return found if _can_be_carried_out(every, old) else []
 
 
-def _fit_together(operations: list[Operation], old: ProjectState) -> bool:
-    """Whether each finds its model: the autodetector may sort an index before the rename of its model."""
-    try:
-        _after(old, operations)
-    except KeyError:
-        return False
+def _can_be_carried_out(operations: list[Operation], old: ProjectState) -> bool:
+    """Whether stock can do it, with one outcome: the autodetector may sort an index before the rename of its model.
+
+    Segue gives a column that goes and comes again in one release its values back.
+    """
+    state, gone = old.clone(), set[str | None]()
+    for operation in operations:
+        if not _rows_can_bear(operation, state) or _column_added(operation) in gone - {None}:
+            return False
+        if isinstance(operation, migrations.RemoveField):
+            gone.add(state.models["shop", operation.model_name_lower].fields[operation.name].db_column)
+        try:
+            operation.state_forwards("shop", state)
+        except KeyError:
+            return False
     return True
+
+
+def _column_added(operation: Operation) -> str | None:
+    return operation.field.db_column if isinstance(operation, migrations.AddField) else None
 
 
 def _as_written(state: ProjectState) -> ProjectState:
@@ -229,7 +243,7 @@ def _as_written(state: ProjectState) -> ProjectState:
     return state
 
 
-def _rows_can_bear(operation: Operation, old: ProjectState) -> bool:
+def _rows_can_bear(operation: Operation, state: ProjectState) -> bool:
     """Whether an operation has a value for every row, and no reference that is suddenly to another table's rows."""
     if isinstance(operation, migrations.AddField):
         added = operation.field
@@ -238,10 +252,14 @@ def _rows_can_bear(operation: Operation, old: ProjectState) -> bool:
         bearable = added.many_to_many or added.null or (given and added.default is not None)
         return bool(bearable and not getattr(added, "primary_key", False))
     if isinstance(operation, migrations.AlterField) and operation.field.remote_field:
-        model = old.models.get(("shop", operation.model_name_lower))
+        model = state.models.get(("shop", operation.model_name_lower))
         before = model.fields.get(operation.name) if model else None
-        return before is None or before.remote_field.model == operation.field.remote_field.model
+        return before is None or _target(before) == _target(operation.field)
     return True
+
+
+def _target(key: Any) -> str:
+    return str(key.remote_field.model).lower()
 
 
 @dataclass
