@@ -59,8 +59,8 @@ def test_a_server_that_stops_while_an_index_is_built(fragile: Shop, then: matrix
 def test_a_server_that_stops_between_the_steps_of_apply(fragile: Shop) -> None:
     strikes = standstill.some_stops(matrix.kinds_of_events(fragile, *matrix.APPLY))
 
-    found = stopped_between_steps(fragile, matrix.APPLY, strikes[::4], matrix.apply_and_finalize)
-    found += stopped_between_steps(fragile, matrix.APPLY, strikes[2::4], matrix.roll_back)
+    found = stopped_between_steps(fragile, matrix.APPLY, strikes[::6], matrix.apply_and_finalize)
+    found += stopped_between_steps(fragile, matrix.APPLY, strikes[3::6], matrix.roll_back)
 
     assert found == [], "\n=====".join(found)
 
@@ -71,8 +71,8 @@ def test_a_server_that_stops_between_the_steps_of_rollback(fragile: Shop) -> Non
     fragile.prepare()
     strikes = standstill.some_stops(matrix.kinds_of_events(fragile, *matrix.ROLLBACK))
 
-    found = stopped_between_steps(fragile, matrix.ROLLBACK, strikes[::4], matrix.roll_back)
-    found += stopped_between_steps(fragile, matrix.ROLLBACK, strikes[2::4], matrix.apply_and_finalize)
+    found = stopped_between_steps(fragile, matrix.ROLLBACK, strikes[::6], matrix.roll_back)
+    found += stopped_between_steps(fragile, matrix.ROLLBACK, strikes[3::6], matrix.apply_and_finalize)
 
     assert found == [], "\n=====".join(found)
 
