@@ -135,3 +135,27 @@ def test_the_column_cannot_be_removed_again_before_it_has_its_name(project: Proj
     project.finalize()
     project.apply()
     assert_ends_as_stock(project)
+
+
+def test_new_code_sees_its_own_column_again_through_the_view_of_a_renamed_table(project: Project) -> None:
+    key = ("id", models.BigAutoField(primary_key=True))
+    project.live(project.migration(migrations.CreateModel("Author", [key, ("name", models.CharField(max_length=9))])))
+    project.sql("INSERT INTO shop_author (name) VALUES ('old')")
+    last = project.migration(
+        migrations.RenameModel("Author", "Writer"),
+        migrations.RemoveField("Writer", "name"),
+        migrations.AddField("Writer", "name", models.CharField(max_length=9, null=True)),
+    )
+
+    project.apply()
+    project.sql("UPDATE shop_writer SET name = 'new'")
+    project.rollback()
+    assert project.sql("SELECT name FROM shop_author") == [("old",)]
+    project.apply()
+    assert project.sql("SELECT name FROM shop_writer") == [("new",)]
+    assert project.sql("SELECT name FROM shop_author") == [("old",)]
+
+    project.finalize()
+    assert project.sql("SELECT name FROM shop_writer") == [("new",)]
+    project.stock(last)
+    assert project.differences() == []

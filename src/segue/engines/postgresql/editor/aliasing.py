@@ -18,6 +18,7 @@ from segue.core.change import Act, Alias, Irreversible, Kind, LockMode, Retired
 from segue.core.plan import Phase
 from segue.engines.names import logical_table, physical_names
 from segue.engines.postgresql.acts import alias as alias_table
+from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.editor.emission import StepEmitter
 from segue.engines.postgresql.qualified import schema_of
 
@@ -222,6 +223,7 @@ class Aliasing(StepEmitter):
         """Emit a step; where it changes the columns of a table that has a view, the view is made anew with it."""
         changing = more.pop("changes_columns_of", "")
         viewed = [lock.table for lock in forward.locks if lock.mode is LockMode.ACCESS_EXCLUSIVE] + [changing]
+        viewed += [alias.table for alias in (*forward.aliases, *forward.unaliases) if alias.column]
         tables = [t for t in dict.fromkeys(viewed) if t and self._view_of(t)]
         waiting = more.get("phase") is Phase.CONTRACT
         if tables and not waiting and (changing or _changes_columns(forward)):
@@ -246,11 +248,14 @@ class Aliasing(StepEmitter):
             self._view_statement(view, table, [a for a in aliases if a.column and a.table == table])
             for table, view in views.items()
         ]
-        return replace(act, statements=(*gone, *act.statements, *made))
+        locks = act.locks or retire.exclusive(*tables)
+        return replace(act, statements=(*gone, *act.statements, *made), locks=locks)
 
 
 def _changes_columns(act: Act) -> bool:
-    return any(" COLUMN " in statement for statement in act.statements)
+    """Whether a view of the table must mean other columns after it, or the same ones by other names."""
+    renamed = any(alias.column for alias in (*act.aliases, *act.unaliases))
+    return renamed or any(" COLUMN " in statement for statement in act.statements)
 
 
 def _made(view: str, table: str) -> str:
