@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from django.db import transaction
@@ -19,6 +19,7 @@ from django.utils import timezone
 from segue import models
 from segue.core.change import Cemetery
 from segue.core.event import EventKind
+from segue.core.plan import Step
 from segue.core.quarantine import Group, Line, Trouble
 from segue.core.run import UNDER_WAY, Event, Graveyard, Run, State, acts, graveyard, replay
 from segue.core.values import to_json
@@ -129,7 +130,18 @@ class Journal:
             events = events[: events.index(next(ended))]
         if before_reversal is not None:
             events = _before_reversal(events, *before_reversal)
-        return Cemetery(acts(events))
+        cemetery = Cemetery(acts(events))
+        for step in self._expected():
+            cemetery.expect(step.forward)
+        return cemetery
+
+    def _expected(self) -> Iterator[Step]:
+        """The steps that wait for finalize, but for those of a migration under way, which is translated again."""
+        for run in self.runs():
+            if run.state in (State.OPEN, *UNDER_WAY):
+                begun = run.work.migration if run.work is not None else None
+                left = {step.id for step in run.steps_left}
+                yield from (step for key, step in run.deferred if key != begun and step.id in left)
 
     def graveyard(self) -> Graveyard:
         """Return every retired object that lies in the database, with the releases that moved it."""

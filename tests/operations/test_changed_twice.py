@@ -177,3 +177,32 @@ def test_two_columns_of_one_index_change_their_types_in_one_release(project: Pro
     project.finalize()
     project.stock(first)
     assert project.differences() == []
+
+
+SHORTER = migrations.AlterField("book", "title", models.CharField(max_length=30))
+INDEXED = migrations.AddIndex("book", models.Index(fields=["title", "pages"], name="by_title"))
+ONE_OF_A_TITLE = migrations.AddConstraint("book", models.UniqueConstraint(fields=["title"], name="one_title"))
+FEW = migrations.AddConstraint(
+    "book", models.UniqueConstraint(fields=["pages"], condition=models.Q(title__gt="m"), name="one_page")
+)
+
+
+@pytest.mark.parametrize("added", [INDEXED, ONE_OF_A_TITLE, FEW], ids=["index", "unique", "condition"])
+@pytest.mark.parametrize("releases", [0, 1, 2], ids=["one migration", "one release", "two releases"])
+def test_what_is_added_to_a_column_that_waits_to_become_narrower_is_there_in_the_end(
+    project: Project, added: Any, releases: int
+) -> None:
+    open_shop(project)
+    if releases == 0:
+        project.migration(SHORTER, added)
+    else:
+        project.migration(SHORTER)
+        if releases == 2:
+            project.apply()
+        project.migration(added)
+
+    project.apply()
+    project.rollback()
+    project.apply()
+
+    assert_ends_as_stock(project)

@@ -171,12 +171,14 @@ def moved(retired: Retired, act: Act) -> Retired:
 class Cemetery:
     """Every retired object, as the acts so far have left them; one name may have several generations.
 
-    Those that purge has dropped are among them: their values lie in the store. `aliases` are those that are open.
+    Those that purge has dropped are among them: their values lie in the store. `aliases` are those that are open;
+    `giving_way` are columns whose places others take at finalize.
     """
 
     def __init__(self, acts: tuple[Act, ...] = ()) -> None:
         self._objects: list[Retired] = []
         self.aliases: tuple[Alias, ...] = ()
+        self.giving_way: tuple[Retired, ...] = ()
         for act in acts:
             self.follow(act)
 
@@ -190,6 +192,12 @@ class Cemetery:
             if gone in self._objects:
                 self._objects.remove(gone)
         self._objects += act.retires
+        self.giving_way = tuple(r for r in self.giving_way if r not in act.retires)
+
+    def expect(self, act: Act) -> None:
+        """Take note of an act that waits for finalize: of columns that both versions use until it retires them."""
+        if not act.revives:
+            self.giving_way += tuple(retired for retired in act.retires if retired.kind is Kind.COLUMN)
 
     def find(self, kind: Kind, table: str, name: str) -> tuple[Retired, ...]:
         """Return the retired objects of that name, newest first."""

@@ -352,6 +352,9 @@ class ConstraintVerbs(IndexVerbs):
         return str(found[0])
 
     def _make_unique(self, unique: Unique) -> None:
+        if self._gives_way(unique.table, unique.index):
+            self._make_unique_late(unique)
+            return
         now, name = self._name_until_finalize(unique.table, unique.name), unique.name
         if now == name:
             self._make_unique_named(unique)
@@ -383,6 +386,23 @@ class ConstraintVerbs(IndexVerbs):
                 self._attached(unique, tolerant=self._goes_back),
                 (self._drop_act(table, name),),
             )
+
+    def _make_unique_late(self, unique: Unique) -> None:
+        """Make it on a column that has its type and name only when everything else is done."""
+        table, name = unique.table, unique.name
+        late: dict[str, Any] = {"phase": Phase.CONTRACT, "naming": True}
+        self._emit(
+            f"index {name}",
+            f"build unique index {name} on {table}",
+            self._strict(self._built(unique), unique),
+            CONTRACT,
+            probe=self._index_probe(table, name),
+            clean=(self._sql_drop_index(table, name),),
+            **late,
+        )
+        if unique.is_constraint:
+            title = f"make unique index {name} a constraint of {table}"
+            self._emit(f"constraint {table}.{name}", title, self._attached(unique, tolerant=False), CONTRACT, **late)
 
     def _make_unique_at_once(self, unique: Unique) -> None:
         """Make it as stock: nobody uses a new table, and a partitioned one knows no other way."""

@@ -80,7 +80,9 @@ class StepEmitter(DatabaseSchemaEditor):
             forward = replace(forward, work=Work.REWRITE)  # What does not say less is taken for the most.
         more["blocks"] = predict(self.connection, forward)
         step = Step(id=f"{id_}{nth}", title=title, forward=forward, undo=undo, **more)
-        if step.phase is not Phase.CONTRACT:
+        if step.phase is Phase.CONTRACT:
+            self._cemetery.expect(forward)
+        else:
             self._cemetery.follow(forward)
         self._emit_step(step)
 

@@ -150,12 +150,37 @@ class IndexVerbs(StepEmitter):
 
     def _add_index(self, statement: Statement) -> None:
         table, name = statement.parts["table"].table, strip_quotes(str(statement.parts["name"]))
-        if (now := self._name_until_finalize(table, name)) != name:
+        if self._gives_way(table, str(statement)):
+            self._build_late(table, statement)
+        elif (now := self._name_until_finalize(table, name)) != name:
             statement = Statement(statement.template, **{**statement.parts, "name": self.quote_name(now)})
             self._add_index_named(statement)
             self._emit_index_name(table, now, name)
         else:
             self._add_index_named(statement)
+
+    def _gives_way(self, table: str, says: str) -> bool:
+        """Whether it names a column whose place another takes at finalize: what is built on that goes with it."""
+        going = [retired.name for retired in self._cemetery.giving_way if retired.table == table]
+        return any(self.quote_name(name) in says for name in going)
+
+    def _build_late(self, table: str, statement: Statement) -> None:
+        """Build an index on a column that has its type and name only when everything else is done."""
+        name = strip_quotes(str(statement.parts["name"]))
+        self._emit(
+            f"index {name}",
+            f"build index {name} on {table}",
+            Act(
+                statements=(str(Statement(self.sql_create_index_concurrently, **statement.parts)),),
+                locks=retire.weak(table),
+                transactional=False,
+            ),
+            CONTRACT,
+            phase=Phase.CONTRACT,
+            naming=True,
+            probe=self._index_probe(table, name),
+            clean=(self._sql_drop_index(table, name),),
+        )
 
     def _name_until_finalize(self, table: str, name: str) -> str:
         """The name that an index has for now: until finalize another table's may have its own."""

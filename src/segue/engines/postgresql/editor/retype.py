@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.ddl_references import Statement
-from django.db.backends.utils import strip_quotes
 
 from segue.core.change import Act, Kind
 from segue.core.errors import StepFailed
@@ -110,24 +109,6 @@ class RetypeVerbs(Beside):
             self._emit(
                 slug, title, act, CONTRACT, phase=Phase.CONTRACT, unless_retired=((Kind.TABLE.value, table, table),)
             )
-
-    def _build_late(self, table: str, statement: Statement) -> None:
-        """Build an index on a column that has its type and name only when everything else is done."""
-        name = strip_quotes(str(statement.parts["name"]))
-        self._emit(
-            f"index {name}",
-            f"build index {name} on {table}",
-            Act(
-                statements=(str(Statement(self.sql_create_index_concurrently, **statement.parts)),),
-                locks=retire.weak(table),
-                transactional=False,
-            ),
-            CONTRACT,
-            phase=Phase.CONTRACT,
-            naming=True,
-            probe=self._index_probe(table, name),
-            clean=(self._sql_drop_index(table, name),),
-        )
 
     def _retyping(
         self, model: Any, old_field: Any, new_field: Any, column: str, altered: Alteration | None
