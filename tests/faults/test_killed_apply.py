@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("unwatched")
 
 
 def test_apply_completes_what_a_killed_apply_began(shop: Shop) -> None:
-    strikes = matrix.a_share(matrix.kinds_of_events(shop, *matrix.APPLY), part=0)[::4]
+    strikes = matrix.a_share(matrix.kinds_of_events(shop, *matrix.APPLY), part=0)[::6]
 
     found = matrix.troubles(shop, matrix.APPLY, strikes, matrix.apply_and_finalize)
 
@@ -19,7 +19,7 @@ def test_apply_completes_what_a_killed_apply_began(shop: Shop) -> None:
 
 
 def test_rollback_takes_back_what_a_killed_apply_began(shop: Shop) -> None:
-    strikes = matrix.a_share(matrix.kinds_of_events(shop, *matrix.APPLY), part=0)[1::4]
+    strikes = matrix.a_share(matrix.kinds_of_events(shop, *matrix.APPLY), part=0)[3::6]
 
     found = matrix.troubles(shop, matrix.APPLY, strikes, matrix.roll_back)
 

@@ -152,7 +152,7 @@ def purged(retiring: Retiring) -> Retiring:
 
 @pytest.mark.parametrize("of", ["event", "object"])
 def test_the_next_purge_completes_a_killed_one(retiring: Retiring, of: str) -> None:
-    found = [*retiring.troubles(PURGE, of, retiring.purge_and_roll_back, every=6)]
+    found = [*retiring.troubles(PURGE, of, retiring.purge_and_roll_back, every=8)]
 
     assert found == [], "\n=====".join(found)
 
@@ -166,7 +166,7 @@ def test_the_next_purge_completes_one_that_was_killed_anywhere(retiring: Retirin
 
 
 def test_the_next_rollback_completes_a_killed_way_back_from_the_archives(purged: Retiring) -> None:
-    found = [*purged.troubles(ROLLBACK, "event", purged.roll_back, every=6)]
+    found = [*purged.troubles(ROLLBACK, "event", purged.roll_back, every=8)]
 
     assert found == [], "\n=====".join(found)
 
