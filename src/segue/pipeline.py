@@ -321,7 +321,9 @@ def _comes_again(run: Run, migrations: Sequence[tuple[Any, bool]]) -> bool:
 def _require_unedited(session: Session, run: Run) -> None:
     """What new code still uses of a release that is rolled back can be taken up again by the same migrations alone."""
     nodes = session.migrator.loader.graph.nodes
-    edited = [".".join(key) for key, digest in run.files if key in nodes and history.file_digest(nodes[key]) != digest]
+    # The last time that a migration began counts; releases of an earlier version have no digests.
+    known = {key: digest for key, digest in dict(run.files).items() if digest and key in nodes}
+    edited = [".".join(key) for key, digest in known.items() if history.file_digest(nodes[key]) != digest]
     if edited:
         raise NewCodeConnected(
             f"Release {run.release} is rolled back and its new code is still connected, but "
