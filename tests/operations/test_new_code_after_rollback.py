@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -67,8 +68,14 @@ def _open(project: Project, *operations: Operation) -> Run:
     return run
 
 
-def _new_code(project: Project, run: Run) -> Any:
-    return project.connect(f"gunicorn segue:{run.tag}")
+@contextmanager
+def _new_code(project: Project, run: Run) -> Iterator[psycopg.Connection[Any]]:
+    with project.connect(f"gunicorn segue:{run.tag}") as connection:
+        pid = connection.info.backend_pid
+        yield connection
+    # A session that was closed is listed until its server process has ended.
+    while project.sql("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]):
+        time.sleep(0.01)
 
 
 def _writer(project: Project, model: str, values: dict[str, Any]) -> Callable[[], int]:
