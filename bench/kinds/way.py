@@ -78,10 +78,12 @@ class Way:
             itself = done.migration_seconds
             return {"itself": itself, "backfill": 0.0, "until_old_code": itself}
         with psycopg.connect(self._shop.url) as connection:
-            steps = [data for _, data in connection.execute(_STEPS, [last_event])]
+            done_steps = [data for _, data in connection.execute(_STEPS, [last_event])]
             told = connection.execute(_BACK, [last_event]).fetchone()
             took = connection.execute(_TOOK, [last_event]).fetchone()
         assert took is not None
+        # What a rolled back release had left as new code needs it is taken over, which is no work.
+        steps = [data for data in done_steps if "timing" in data]
         return {
             "itself": float(took[0] or 0),
             "backfill": sum(s["timing"]["seconds"] for s in steps if s["step"]["forward"].get("backfill")),
