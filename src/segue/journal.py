@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 from django.db import transaction
@@ -42,7 +43,10 @@ class Journal:
         self._connection = connection
         self._store = store
         self._exists = False
+        self._query = _Query(connection)
+        # The committed events that were read before, and what they add up to.
         self._seen: list[Event] = []
+        self._runs: dict[str, Run] = {}
         self._last_id = 0
 
     @property
@@ -78,16 +82,11 @@ class Journal:
 
     def runs(self) -> list[Run]:
         """Return every release, oldest first."""
-        if not self.exists:
-            return []
-        by_release: dict[str, list[Event]] = {}
-        for event in self._read():
-            by_release.setdefault(event.release, []).append(event)
-        return [replay(events) for events in by_release.values()]
+        return list(self._added_up().values()) if self.exists else []
 
     def run(self, release: str) -> Run:
         """Return one release."""
-        return replay(self._read(release))
+        return self._added_up()[release]
 
     def new_release_id(self) -> str:
         """Return an identifier that no release of this journal has."""
@@ -210,16 +209,26 @@ class Journal:
         return models.Event.objects.using(self._connection.alias)
 
     def _read(self, release: str | None = None) -> list[Event]:
-        """Return the committed events, of one release or of all; those that were read before are not read again.
+        """Return the events, of one release or of all."""
+        uncommitted = self._look()
+        return [e for e in (*self._seen, *uncommitted) if release is None or e.release == release]
+
+    def _added_up(self) -> dict[str, Run]:
+        """Return every release as its events tell it, oldest first."""
+        uncommitted = self._look()
+        return _followed(self._runs, uncommitted)
+
+    def _look(self) -> list[Event]:
+        """Take up the events that were committed since the last look; return those that must not be kept.
 
         Inside a transaction nothing is kept, because what it wrote may yet be rolled back.
         """
-        rows = list(self._events.filter(id__gt=self._last_id).order_by("id"))
-        new = [Event(release=r.release, kind=EventKind(r.kind), at=r.at.isoformat(), data=r.data) for r in rows]
-        events = self._seen + new
-        if rows and not self._connection.in_atomic_block:
-            self._seen, self._last_id = events, rows[-1].id
-        return [e for e in events if release is None or e.release == release]
+        rows = self._query.after(self._last_id)
+        new = [Event(release=r, kind=EventKind(kind), at=at.isoformat(), data=data) for _, r, kind, at, data in rows]
+        if not new or self._connection.in_atomic_block:
+            return new
+        self._seen, self._runs, self._last_id = self._seen + new, _followed(self._runs, new), rows[-1][0]
+        return []
 
     def _mirror(self, release: str) -> None:
         assert self._store is not None
@@ -232,6 +241,35 @@ class Journal:
         except Exception as error:
             # Safe to go on: the database holds every event, and the next one writes the whole ledger again.
             logger.warning("The ledger of release %s could not be written: %s", release, error)
+
+
+class _Query:
+    """The question for new events, which is asked before and after every step: Django compiles it once."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    @cached_property
+    def _compiled(self) -> tuple[Any, str]:
+        events = models.Event.objects.using(self._connection.alias).filter(id__gt=0).order_by("id")
+        compiler = events.values_list("id", "release", "kind", "at", "data").query.get_compiler(self._connection.alias)
+        return compiler, compiler.as_sql()[0]
+
+    def after(self, last_id: int) -> list[Any]:
+        """Return the events after one, oldest first: id, release, kind, time and data."""
+        compiler, sql = self._compiled
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, [last_id])
+            rows = cursor.fetchall()
+        return list(compiler.results_iter([rows])) if rows else []
+
+
+def _followed(runs: Mapping[str, Run], events: Sequence[Event]) -> dict[str, Run]:
+    """Return the releases as more events leave them."""
+    found = dict(runs)
+    for event in events:
+        found[event.release] = replay([event], found.get(event.release))
+    return found
 
 
 def _before_reversal(events: list[Event], release: str, id_: str) -> list[Event]:

@@ -139,9 +139,8 @@ class Run:
         return tuple(sorted(left, key=lambda step: (bool(step.forward.renames), step.naming)))
 
 
-def replay(events: Iterable[Event]) -> Run:
-    """Return what the events of one release add up to; the first must be its start."""
-    run: Run | None = None
+def replay(events: Iterable[Event], run: Run | None = None) -> Run:
+    """Return what the events of one release add up to, or add to the run so far; its first must be its start."""
     for event in events:
         run = _start(event) if run is None else _FOLLOW[event.kind](run, event)
     if run is None:
