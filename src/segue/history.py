@@ -9,9 +9,11 @@ import hashlib
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from django.apps import apps
 from django.contrib.contenttypes.management import RenameContentType, inject_rename_contenttypes_operations
@@ -60,6 +62,22 @@ def file_digest(migration: Migration) -> str:
         return ""  # A migration in an archive, or one made in memory: it cannot be edited between two commands.
 
 
+class _Loader(MigrationLoader):
+    """Django's, which reads the files once: only what is applied changes while a command runs."""
+
+    replace_migrations: bool
+
+    def load_disk(self) -> None:
+        """Read the migrations from disk if they have not been read yet."""
+        if not self.disk_migrations:
+            super().load_disk()
+
+    def read_applied(self) -> None:
+        """Read again what is applied, and which squashed migrations stand for others by that."""
+        self.replace_migrations = True
+        self.build_graph()
+
+
 class Carrier(Protocol):
     """Carries one migration out and records it."""
 
@@ -85,7 +103,24 @@ class Migrator(MigrationExecutor):
         _migrate_all_backwards: Any
 
     def __init__(self, connection: BaseDatabaseWrapper, progress_callback: Callable[..., None] | None = None) -> None:
-        super().__init__(connection, progress_callback)
+        """Do as Django's, but read the migrations when they are first asked for: whoever holds the target asks then."""
+        self.connection = connection
+        self.recorder = MigrationRecorder(connection)
+        self.progress_callback = progress_callback
+
+    @cached_property
+    def loader(self) -> _Loader:  # type: ignore[override]  # the stubs know no attribute that is made when asked for
+        """The migrations on disk and those that are applied."""
+        return _Loader(self.connection)
+
+    def beside(self, carrier: Carrier) -> Self:
+        """Return one that knows the same migrations, to walk them with another carrier and without a word.
+
+        It makes models of its own: those of two states are told of each other, and what one walk adds the other finds.
+        """
+        other = copy(self)
+        other.carrier, other.progress_callback = carrier, None
+        return other
 
     def apply_migration(
         self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
@@ -117,8 +152,10 @@ class Migrator(MigrationExecutor):
 
         The migrations stay those that are known or `planned`: whoever heard pre_migrate may have added operations.
         """
-        known = {**self.loader.graph.nodes, **{(m.app_label, m.name): m for m, _ in planned or []}}
-        self.loader = MigrationLoader(self.connection)
+        known = {(m.app_label, m.name): m for m, _ in planned or []}
+        if "loader" in self.__dict__:
+            known = {**self.loader.graph.nodes, **known}
+            self.loader.read_applied()
         nodes = self.loader.graph.nodes
         nodes.update({key: known[key] for key in nodes if known.get(key) is not None})
 

@@ -61,9 +61,9 @@ def apply(session: Session, app: str | None = None, name: str | None = None) -> 
     """
     with _holding(session):
         migrations = _migrations(session, app, name)
-        with _signals(session, migrations) as after:
+        with _signals(session, migrations) as (before, after):
             try:
-                runs = _carry(session, migrations)
+                runs = _carry(session, migrations, before.clone())
             except (FailedAndUndone, Interrupted) as error:
                 _take_release_back(session, error)
                 raise
@@ -107,9 +107,9 @@ def rollback(session: Session, release: str | None = None) -> Run:
         anew = run.state in _ENDED or run.direction is Direction.BACKWARD
         if not anew:
             blocking.require_for_way_back(session, run)
-        with _signals(session, migrations) as after:
+        with _signals(session, migrations) as (before, after):
             if anew:
-                run, state = _go_back_as_release(session, run)
+                run, state = _go_back_as_release(session, run, before.clone())
             else:
                 run, state = rollback_stage.rollback(session, run), None
             after(state)
@@ -202,8 +202,8 @@ def status(session: Session) -> Status:
 def _holding(session: Session, *, settling: bool = True) -> Iterator[None]:
     """Hold the target, with a journal and with nothing half done but a release that can be gone on with."""
     with session.engine.hold(session.say):
-        session.journal.ensure()
         session.migrator.reload()
+        session.journal.ensure()
         if settling:
             _settle(session)
         yield
@@ -268,7 +268,10 @@ def _carry(
     rolls_back: str = "",
     undoes: str = "",
 ) -> list[tuple[Run, ProjectState | None]]:
-    """Carry migrations out: an interrupted release is gone on with, an open one is rolled back by going back."""
+    """Carry migrations out: an interrupted release is gone on with, an open one is rolled back by going back.
+
+    `state` is what is applied now; on the way back Django makes states of its own.
+    """
     backwards = bool(migrations) and migrations[0][1]
     _finish_what_is_behind(session, migrations)
     unfinished = session.journal.under_way()
@@ -456,7 +459,7 @@ def _newest_standing(session: Session, release: str | None) -> Run:
     return runs[-1]
 
 
-def _go_back_as_release(session: Session, run: Run) -> tuple[Run, ProjectState | None]:
+def _go_back_as_release(session: Session, run: Run, state: ProjectState) -> tuple[Run, ProjectState | None]:
     """What is finalized, or went backwards itself, is undone by a release in the other direction."""
     migrator = session.migrator
     if run.direction is Direction.FORWARD:
@@ -465,7 +468,7 @@ def _go_back_as_release(session: Session, run: Run) -> tuple[Run, ProjectState |
     else:
         applied = migrator.loader.applied_migrations
         keys = [key for key in reversed(run.migrations) if key not in applied]
-        done = _carry(session, [(migrator.loader.graph.nodes[key], False) for key in keys], undoes=run.release)
+        done = _carry(session, [(migrator.loader.graph.nodes[key], False) for key in keys], state, undoes=run.release)
         if run.state is State.OPEN:
             session.journal.append(run.release, EventKind.RELEASE_ROLLED_BACK, blocked=[])
     if not done:
@@ -476,17 +479,20 @@ def _go_back_as_release(session: Session, run: Run) -> tuple[Run, ProjectState |
 
 
 @contextmanager
-def _signals(session: Session, migrations: MigrationPlan) -> Iterator[Callable[[ProjectState | None], None]]:
-    """Send pre_migrate and post_migrate around the block, as the stock command does; nothing for no migrations."""
+def _signals(
+    session: Session, migrations: MigrationPlan
+) -> Iterator[tuple[ProjectState, Callable[[ProjectState | None], None]]]:
+    """Send pre_migrate before the block, as the stock command does, and yield the state and what sends post_migrate."""
     database: Any = session.engine.connection.alias
     before = session.migrator._create_project_state(with_applied_migrations=True)
     emit_pre_migrate_signal(0, False, database, stdout=StringIO(), apps=before.apps, plan=migrations)
 
     def after(state: ProjectState | None) -> None:
-        session.migrator.reload()
-        reached = state or session.migrator._create_project_state(with_applied_migrations=True)
-        reached.clear_delayed_apps_cache()
+        if state is None:
+            session.migrator.reload()
+            state = session.migrator._create_project_state(with_applied_migrations=True)
+        state.clear_delayed_apps_cache()
         alias.look_again(session.engine.connection)
-        emit_post_migrate_signal(0, False, database, stdout=StringIO(), apps=reached.apps, plan=migrations)
+        emit_post_migrate_signal(0, False, database, stdout=StringIO(), apps=state.apps, plan=migrations)
 
-    yield after
+    yield before, after

@@ -13,7 +13,6 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from segue import carrier as carrying
-from segue import history
 from segue.core.change import Act, Irreversible
 from segue.core.plan import Direction, Phase, Plan, PlannedMigration, Step
 from segue.history import MigrationPlan
@@ -44,9 +43,7 @@ def _whole(session: Session, fresh: bool) -> str:
 
 def _rehearse_states(session: Session, migrations: MigrationPlan, carrier: _PlanCarrier, *, backwards: bool) -> None:
     """Walk the migrations as Django would, with its own state keeping, recording nothing."""
-    migrator = history.Migrator(session.engine.connection)
-    migrator.loader = session.migrator.loader
-    migrator.carrier = carrier
+    migrator = session.migrator.beside(carrier)
     full_plan = migrator.migration_plan(migrator.loader.graph.leaf_nodes(), clean_start=True)
     if backwards:
         migrator._migrate_all_backwards(migrations, full_plan, fake=False)
