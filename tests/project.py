@@ -29,7 +29,10 @@ _numbers = itertools.count(1)
 
 
 class Project:
-    """Migrations on disk, the database "default" that Segue migrates and "stock" that Django does."""
+    """Migrations on disk, the database "default" that Segue migrates and "stock" that Django does.
+
+    The second is made when somebody first connects to it: many tests never look at it.
+    """
 
     def __init__(self, server: Server, folder: Path, package: str) -> None:
         self.server = server
@@ -37,6 +40,7 @@ class Project:
         self._folder = folder
         self._package = package
         self._names: list[str] = []
+        self._stock_begins_at = ""
 
     @classmethod
     @contextmanager
@@ -49,13 +53,16 @@ class Project:
         (folder / "__init__.py").touch()
         sys.path.insert(0, str(tmp_path))
         databases = {"default": f"segue_{number}", "stock": f"stock_{number}"}
-        server.create_database(*databases.values())
+        server.create_database(databases["default"])
         for alias, name in databases.items():
             connections[alias].settings_dict.update(NAME=name, PORT=str(server.port))
+        made = cls(server, folder, package)
+        connections["stock"].connect = made._make_stock  # type: ignore[method-assign]
         with override_settings(MIGRATION_MODULES={"shop": package}):
             try:
-                yield cls(server, folder, package)
+                yield made
             finally:
+                vars(connections["stock"]).pop("connect", None)
                 for alias in databases:
                     connections[alias].close()
                 server.drop_database(*databases.values())
@@ -110,12 +117,25 @@ class Project:
     def live(self, to: str) -> None:
         """Bring both databases to a migration; from then on "default" is a database in use."""
         self.apply(to)
-        self.stock(to)
+        if "connect" in vars(connections["stock"]):
+            self._stock_begins_at = to
+        else:
+            self.stock(to)
 
     # Stock, and SQL
 
+    def _make_stock(self) -> None:
+        """Make the other database, and bring it to where the test has it by now; connect to it."""
+        connection = connections["stock"]
+        del connection.connect  # the class's own is behind it
+        self.server.create_database(str(connection.settings_dict["NAME"]))
+        connection.connect()
+        if self._stock_begins_at:
+            self.stock(self._stock_begins_at)
+
     def stock(self, to: str | None = None) -> None:
         """Migrate the other database with stock Django."""
+        self._stock_begins_at = ""
         executor = MigrationExecutor(connections["stock"])
         executor.migrate([("shop", to or self._names[-1])])
 

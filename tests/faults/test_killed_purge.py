@@ -15,9 +15,9 @@ from segue.core import archive
 from segue.core.run import State
 from segue.journal import Journal
 from segue.storage.archives import Archives
-from tests.faults import spawned
 from tests.faults.child import Strike
 from tests.faults.shop import ROWS, Shop
+from tests.faults.spawned import Spawner
 
 PURGE = ("purge", "--older-than", "0s")
 ROLLBACK = ("rollback",)
@@ -39,8 +39,9 @@ class Folder:
 class Retiring:
     """The shop with a finalized release that removed a column and a table, and one rolled back that added a column."""
 
-    def __init__(self, shop: Shop, store: Path) -> None:
+    def __init__(self, shop: Shop, store: Path, spawner: Spawner) -> None:
         self.shop = shop
+        self.spawner = spawner
         self.store = store
         project = shop.project
         project.apply()
@@ -73,7 +74,7 @@ class Retiring:
 
     def failure(self, command: tuple[str, ...]) -> list[str]:
         """Run a command; return what is wrong when it does not end well."""
-        ended = spawned.run(self.store, *command)
+        ended = self.spawner.run(self.store, *command)
         return [] if ended.status == 0 else [f"segue {' '.join(command)} ended with {ended.status}:\n{ended.output}"]
 
     def troubles(
@@ -84,7 +85,7 @@ class Retiring:
             for when in ("before", "after") if every == 1 else [("before", "after")[number // every % 2]]:
                 strike = Strike(event=number, when=when, of=of)  # type: ignore[arg-type]
                 self.reset()
-                ended = spawned.run(self.store, *command, strike=strike)
+                ended = self.spawner.run(self.store, *command, strike=strike)
                 if ended.signal is None:
                     assert number > 1, f"{strike} did not strike:\n{ended.output}"
                     return
@@ -136,10 +137,17 @@ class Retiring:
         return [*wrong, *(f"{name} is left" for (name,) in tables)]
 
 
+@pytest.fixture(scope="session")
+def spawner() -> Iterator[Spawner]:
+    """What the commands are forked from."""
+    with Spawner.started() as spawner:
+        yield spawner
+
+
 @pytest.fixture
-def retiring(shop: Shop, tmp_path: Path) -> Retiring:
+def retiring(shop: Shop, tmp_path: Path, spawner: Spawner) -> Retiring:
     """The shop with something to purge, and a store."""
-    return Retiring(shop, tmp_path / "store")
+    return Retiring(shop, tmp_path / "store", spawner)
 
 
 @pytest.fixture
@@ -188,7 +196,7 @@ def test_a_full_disk_stops_the_purge_and_loses_nothing(retiring: Retiring) -> No
     project.sql(f"ALTER TABLE {schema}.shop_loan ADD noise text")
     project.sql(f"UPDATE {schema}.shop_loan SET noise = {noise}")
 
-    full = spawned.run(retiring.store, *PURGE, file_bytes=30_000)
+    full = retiring.spawner.run(retiring.store, *PURGE, file_bytes=30_000)
     rows_then = project.sql(f"SELECT count(*) FROM {schema}.shop_loan")
 
     assert full.status == 8, full.output
