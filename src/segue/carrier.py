@@ -17,7 +17,6 @@ from django.db import transaction
 from django.db.migrations import Migration
 from django.db.migrations.exceptions import IrreversibleError
 from django.db.migrations.operations.base import Operation
-from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ProjectState
 
 from segue import history
@@ -89,7 +88,7 @@ class ReleaseCarrier:
         self._work: Work | None = session.journal.run(release).work
         self._cemetery: Cemetery = session.journal.cemetery(before_work_of=release)
         self._new_tables = _tables_made(session, session.journal.run(release))
-        self._recorder = MigrationRecorder(session.engine.connection)
+        self._recorder = session.migrator.recorder
         self._touched: dict[str, SchemaTouched] = {}
 
     def forward(self, migration: Migration, state: ProjectState) -> ProjectState:
@@ -394,10 +393,9 @@ def take_back(
         elif place not in turned:
             _reverse(session, release, by_operation[place], work)
             turned.add(place)
-    recorder = MigrationRecorder(session.engine.connection)
     with transaction.atomic(using=session.engine.connection.alias):
         if not work.backwards:
-            history.unrecord(recorder, work.migration, migration)
+            history.unrecord(session.migrator.recorder, work.migration, migration)
         session.journal.append(release, EventKind.MIGRATION_UNDONE, migration=work.migration)
     return stays
 

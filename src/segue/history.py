@@ -179,9 +179,9 @@ def unrecord(recorder: MigrationRecorder, key: Key, migration: Migration | None)
         record(recorder, migration, backwards=True)
 
 
-def is_fresh(connection: BaseDatabaseWrapper) -> bool:
+def is_fresh(recorder: MigrationRecorder) -> bool:
     """Whether no migration has ever been recorded: nobody uses such a database yet."""
-    return not MigrationRecorder(connection).applied_migrations()
+    return not (recorder.has_table() and recorder.migration_qs.exists())
 
 
 def targets(loader: MigrationLoader, app: str | None, name: str | None) -> list[tuple[str, str | None]]:

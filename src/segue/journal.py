@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Protocol
 
 from django.db import transaction
@@ -43,7 +42,6 @@ class Journal:
         self._connection = connection
         self._store = store
         self._exists = False
-        self._query = _Query(connection)
         # The committed events that were read before, and what they add up to.
         self._seen: list[Event] = []
         self._runs: dict[str, Run] = {}
@@ -223,7 +221,7 @@ class Journal:
 
         Inside a transaction nothing is kept, because what it wrote may yet be rolled back.
         """
-        rows = self._query.after(self._last_id)
+        rows = _rows_after(self._last_id, self._connection)
         new = [Event(release=r, kind=EventKind(kind), at=at.isoformat(), data=data) for _, r, kind, at, data in rows]
         if not new or self._connection.in_atomic_block:
             return new
@@ -243,25 +241,31 @@ class Journal:
             logger.warning("The ledger of release %s could not be written: %s", release, error)
 
 
-class _Query:
-    """The question for new events, which is asked before and after every step: Django compiles it once."""
+# What asks an engine for events, as Django compiled it: it is asked before and after every step.
+_COMPILED: dict[str, tuple[Any, list[Any], str]] = {}
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
 
-    @cached_property
-    def _compiled(self) -> tuple[Any, str]:
-        events = models.Event.objects.using(self._connection.alias).filter(id__gt=0).order_by("id")
-        compiler = events.values_list("id", "release", "kind", "at", "data").query.get_compiler(self._connection.alias)
-        return compiler, compiler.as_sql()[0]
+def _compiled(connection: BaseDatabaseWrapper) -> tuple[Any, list[Any], str]:
+    """Return the query for the events after one, its columns and its SQL."""
+    if connection.vendor not in _COMPILED:
+        events = models.Event.objects.using(connection.alias).filter(id__gt=0).order_by("id")
+        query = events.values_list("id", "release", "kind", "at", "data").query
+        compiler = query.get_compiler(connection=connection)
+        sql = compiler.as_sql()[0]
+        _COMPILED[connection.vendor] = (query, [column for column, *_ in compiler.select], sql)
+    return _COMPILED[connection.vendor]
 
-    def after(self, last_id: int) -> list[Any]:
-        """Return the events after one, oldest first: id, release, kind, time and data."""
-        compiler, sql = self._compiled
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, [last_id])
-            rows = cursor.fetchall()
-        return list(compiler.results_iter([rows])) if rows else []
+
+def _rows_after(last_id: int, connection: BaseDatabaseWrapper) -> list[Any]:
+    """Return the events after one, oldest first: id, release, kind, time and data."""
+    query, columns, sql = _compiled(connection)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [last_id])
+        rows = cursor.fetchall()
+    if not rows:
+        return []
+    compiler = query.get_compiler(connection=connection)
+    return list(compiler.apply_converters(rows, compiler.get_converters(columns)))
 
 
 def _followed(runs: Mapping[str, Run], events: Sequence[Event]) -> dict[str, Run]:

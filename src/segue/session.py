@@ -75,7 +75,7 @@ class Session:
         A database whose migrations were all unapplied is not fresh: what they had made lies retired in it.
         """
         ended = {State.APPLYING, State.FAILED}
-        return is_fresh(self.engine.connection) and all(r.fresh and r.state in ended for r in self.journal.runs())
+        return is_fresh(self.migrator.recorder) and all(r.fresh and r.state in ended for r in self.journal.runs())
 
     @property
     def tag(self) -> str:
