@@ -8,6 +8,8 @@ from typing import Any
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
 
+from segue.core.errors import UsageError
+
 _MAX_NAME_BYTES = 63
 
 
@@ -41,6 +43,7 @@ def _introduce(connection: Any, **_: Any) -> None:
     """
     if connection.vendor != "postgresql":
         return
+    _require_psycopg_3(connection)
     from segue import alias
 
     own = str(connection.settings_dict.get("OPTIONS", {}).get("application_name", ""))
@@ -49,3 +52,16 @@ def _introduce(connection: Any, **_: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT set_config('application_name', %s, false), {alias.PUBLISHED}", [tag])
         alias.attach(connection, cursor.fetchone()[1])
+
+
+def _require_psycopg_3(connection: Any) -> None:
+    """Refuse psycopg2, which Django takes without a word where psycopg 3 cannot be imported."""
+    from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+    if not is_psycopg3:
+        connection.close()  # It is made already, and the next statement would go through it.
+        raise UsageError(
+            f'Database "{connection.alias}" is reached through psycopg2, because psycopg 3 cannot be imported; '
+            "Segue works with psycopg 3 only.",
+            next_command='pip install "psycopg[binary]>=3.2"',
+        )

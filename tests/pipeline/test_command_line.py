@@ -92,6 +92,31 @@ def test_a_server_that_does_not_answer_is_said_in_two_lines(villen: Villen) -> N
     assert "secret" not in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("program", "status", "said"),
+    [
+        ("from segue import cli; sys.exit(cli.main(['plan']))", 2, "segue plan: "),
+        ("from manage import main; sys.argv[1:] = ['migrate']; main()", 2, "CommandError: "),
+        (
+            "import django; django.setup(); from music.models import Song; Song.objects.count()",
+            1,
+            "segue.core.errors.UsageError: ",
+        ),
+    ],
+    ids=["segue", "migrate", "the application"],
+)
+def test_psycopg2_alone_is_refused_by_name(villen: Villen, program: str, status: int, said: str) -> None:
+    pytest.importorskip("psycopg2")
+
+    refused = villen("-c", f"import sys; sys.modules['psycopg'] = None; {program}")
+
+    assert refused.status == status
+    assert refused.stderr.endswith(
+        f'{said}Database "default" is reached through psycopg2, because psycopg 3 cannot be imported; '
+        'Segue works with psycopg 3 only.\nNext: pip install "psycopg[binary]>=3.2"\n'
+    )
+
+
 def test_outside_a_project_the_error_says_where_to_go(villen: Villen, tmp_path: Path) -> None:
     failed = villen("-m", "segue", "status", settings="", cwd=tmp_path)
 

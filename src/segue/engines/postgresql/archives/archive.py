@@ -212,17 +212,6 @@ def _unescaped(field: bytes) -> bytes:
 
 def copy_out(connection: Any, sql: str, write: Callable[[bytes], None]) -> None:
     """Run COPY … TO STDOUT; each call of `write` gets one row."""
-    with connection.cursor() as cursor, connection.wrap_database_errors:
-        if hasattr(cursor.cursor, "copy_expert"):  # psycopg2
-            cursor.cursor.copy_expert(sql, _Writer(write))
-            return
-        with cursor.cursor.copy(sql) as copy:
-            for row in copy:
-                write(bytes(row))
-
-
-class _Writer:
-    """What psycopg2 writes to."""
-
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self.write = write
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.cursor.copy(sql) as copy:
+        for row in copy:
+            write(bytes(row))

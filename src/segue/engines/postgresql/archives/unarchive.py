@@ -196,25 +196,7 @@ def _say_who_is_gone(cursor: Any, work: Load, rows: int, quote: Quote, say: Say)
 def copy_in(connection: Any, sql: str, parts: Iterator[bytes]) -> int:
     """Run COPY … FROM STDIN with these rows; return how many the server took."""
     with connection.cursor() as cursor, connection.wrap_database_errors:
-        if hasattr(cursor.cursor, "copy_expert"):  # psycopg2
-            cursor.cursor.copy_expert(sql, _Reader(parts))
-        else:
-            with cursor.cursor.copy(sql) as copy:
-                for part in parts:
-                    copy.write(part)
+        with cursor.cursor.copy(sql) as copy:
+            for part in parts:
+                copy.write(part)
         return int(cursor.cursor.rowcount)
-
-
-class _Reader:
-    """What psycopg2 reads from, some kB at a time."""
-
-    def __init__(self, parts: Iterator[bytes]) -> None:
-        self._parts = parts
-        self._part = memoryview(b"")
-
-    def read(self, size: int) -> bytes:
-        """Return up to so many bytes; none means that this is all."""
-        if not self._part:
-            self._part = memoryview(next(self._parts, b""))
-        piece, self._part = self._part[:size], self._part[size:]
-        return bytes(piece)
