@@ -28,6 +28,8 @@ DROPPED = ("note", "cover", "plays", "gain", "price", "isrc")
 DROP = [migrations.RemoveField("song", name) for name in DROPPED]
 STORED = f"SELECT id, title, {', '.join(f'{name}, typeof({name})' for name in DROPPED)} FROM shop_song ORDER BY id"
 
+TITLE = ("title", models.TextField())
+
 
 def add_song(shop: Shop, **values: object) -> None:
     marks = ", ".join("?" for _ in values)
@@ -265,3 +267,26 @@ def test_an_archive_that_somebody_dropped_stops_the_rollback(songs: Shop) -> Non
         'shop.0002_step could not be unapplied and stays applied: The table "segue_archive_3", where the values of '
         "shop_song.plays were archived, is gone.\nThe database is as it was."
     )
+
+
+@pytest.mark.parametrize("codes", ["unique", "new"])
+def test_an_automatic_key_in_whose_place_stock_puts_another_column_comes_back(shop: Shop, codes: str) -> None:
+    key = ("id", models.BigAutoField(auto_created=True, primary_key=True))
+    code = ("code", models.IntegerField(unique=True))
+    shop.migration(migrations.CreateModel("Song", [key, *([code] if codes == "unique" else []), TITLE]))
+    becoming = models.IntegerField(primary_key=True, default=1)
+    change = migrations.AlterField if codes == "unique" else migrations.AddField
+    shop.migration(change("song", "code", becoming), migrations.RemoveField("song", "id"))
+    shop.apply("0001")
+    if codes == "unique":
+        shop.write("INSERT INTO shop_song (id, code, title) VALUES (5, 50, 'a'), (9, 40, 'b')")
+    else:
+        shop.write("INSERT INTO shop_song (id, title) VALUES (5, 'a')")
+    before = shop.rows("SELECT * FROM shop_song ORDER BY id")
+    shop.apply("0002")
+    columns = [name for _, name, *_ in shop.rows("PRAGMA table_info(shop_song)")]
+
+    shop.rollback()
+
+    assert sorted(columns) == ["code", "title"]
+    assert shop.rows("SELECT * FROM shop_song ORDER BY id") == before

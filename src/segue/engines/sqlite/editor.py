@@ -212,22 +212,32 @@ class ArchivingEditor(FittingEditor):
 
     def remove_field(self, model: type[Model], field: Field[Any, Any]) -> None:
         """Archive a column's values and drop it."""
-        if not self._shape.is_stored(field) or not self._holds_anything(_table(model)):
+        if not self._shape.is_stored(field) or not self._is_there(model, field):
             return super().remove_field(model, field)
+        retired = self._bury_column(model, field)
+        with self._by_verb():
+            super().remove_field(model, field)
+        self._column_gone(retired)
+        self._take_in()
+        return None
+
+    def _bury_column(self, model: type[Model], field: Field[Any, Any]) -> Retired | None:
+        """Archive a column that is about to be dropped; None where its table never held anything."""
         table, column, key = _table(model), _column(field), self._key(model)
+        if not self._holds_anything(table):
+            return None
         definition = self._shape.column(model, field)
         if column in key or not key:  # Without their key only the rest of a row can tell whose value it was.
             rest = tuple(c for c in self._archives.columns(table) if c != column)
             place = self._archives.bury_column(table, column, rest, keyed=False)
         else:
             place = self._archives.bury_column(table, column, key, keyed=True)
-        with self._by_verb():
-            super().remove_field(model, field)
-        self._column_dropped(table, column, place)
-        retired = Retired(kind=Kind.COLUMN, table=table, name=column, definition=definition, place=place)
-        self._done(Act(retires=(retired,)))
-        self._take_in()
-        return None
+        return Retired(kind=Kind.COLUMN, table=table, name=column, definition=definition, place=place)
+
+    def _column_gone(self, retired: Retired | None) -> None:
+        if retired is not None:
+            self._column_dropped(retired.table, retired.name, retired.place)
+            self._done(Act(retires=(retired,)))
 
     def alter_field(
         self, model: type[Model], old_field: Field[Any, Any], new_field: Field[Any, Any], strict: bool = False
@@ -269,13 +279,16 @@ class ArchivingEditor(FittingEditor):
             return  # States share their models, so one may still know of a model that refers to it and is deleted.
         self._bury_unknown(model)
         last = self._archives.sequence(table)
-        remembered = self._memory(model, alter_fields or [])
+        replaced = self._replaced_key(model, [create_field] if create_field else [new for _, new in alter_fields or ()])
+        retired = self._bury_column(model, replaced) if replaced is not None else None
+        remembered = self._memory(model, alter_fields or [], () if replaced is not None else self._key(model))
         if remembered is not None:
             remembered.begin()
         nullable = [old.column for old, new in alter_fields or () if new.null]
         is_lenient = create_field is None or self._instead_of is not None
         with self._copying(), self._fitting(table, nullable, remembered, is_lenient=is_lenient):
             super()._remake_table(model, create_field, delete_field, alter_fields)  # type: ignore[misc]  # no stub
+        self._column_gone(retired)
         self._archives.raise_sequence(table, last)
         for old, new in alter_fields or ():
             self._follow_column(table, _column(old), _column(new))
@@ -292,7 +305,17 @@ class ArchivingEditor(FittingEditor):
                 retired = Retired(kind=Kind.COLUMN, table=table, name=column, definition="", place=place)
                 self._done(Act(retires=(retired,)))
 
-    def _memory(self, model: type[Model], alter_fields: Sequence[tuple[Any, Any]]) -> Memory | None:
+    def _replaced_key(self, model: type[Model], fields: Sequence[Any]) -> Field[Any, Any] | None:
+        """Return the automatic key that stock drops unasked, because one of these fields becomes the key."""
+        names = {field.name for field in fields}
+        if not any(field.primary_key for field in fields):
+            return None
+        keys = [f for f in model._meta.local_concrete_fields if f.primary_key and f.auto_created]
+        return next((f for f in keys if f.name not in names and self._is_there(model, f)), None)
+
+    def _memory(
+        self, model: type[Model], alter_fields: Sequence[tuple[Any, Any]], key: tuple[str, ...]
+    ) -> Memory | None:
         """Return a memory for the columns whose values may change; it needs a key to know a row again."""
         table = _table(model)
         altered = [
@@ -304,7 +327,6 @@ class ArchivingEditor(FittingEditor):
         ]
         if not altered:
             return None
-        key = self._key(model)
         becoming = [old.column for old, new in alter_fields if new.primary_key]
         if key or becoming:
             return Memory(self._archives, table, key or becoming[:1], altered)
@@ -401,6 +423,10 @@ class ArchivingEditor(FittingEditor):
                 self.execute(sql, None)
 
     # Pieces
+
+    def _is_there(self, model: type[Model], field: Field[Any, Any]) -> bool:
+        """Whether the model's table has the column: stock may have dropped a key unasked."""
+        return _column(field).lower() in {name.lower() for name in self._archives.columns(_table(model))}
 
     def _key(self, model: type[Model]) -> tuple[str, ...]:
         """Return the model's key, if its table has it: between two operations it may have none."""
