@@ -19,6 +19,7 @@ def _to(field: models.Field[Any, Any], name: str = "pages") -> migrations.AlterF
 WIDER = _to(models.BigIntegerField())
 TEXT = _to(models.TextField())
 RENAMED = migrations.RenameField("book", "pages", "leaves")
+ANOTHER = migrations.AddField("book", "pages", models.IntegerField(default=5))
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,10 @@ RENAMED = migrations.RenameField("book", "pages", "leaves")
         (RENAMED, _to(models.TextField(), "leaves")),
         (RENAMED, _to(models.BigIntegerField(), "leaves"), migrations.RenameField("book", "leaves", "sheets")),
         (_to(models.BigIntegerField(db_index=True)), WIDER, _to(models.BigIntegerField(unique=True))),
-        (RENAMED, migrations.AddField("book", "pages", models.IntegerField(default=5))),
+        (RENAMED, ANOTHER),
         (RENAMED, migrations.AddField("book", "pages", models.TextField(null=True, db_index=True))),
+        (RENAMED, ANOTHER, migrations.RenameField("book", "leaves", "sheets")),
+        (RENAMED, ANOTHER, migrations.RemoveField("book", "leaves")),
         (migrations.RemoveField("book", "pages"), migrations.AddField("book", "pages", models.TextField(default="x"))),
     ],
     ids=[
@@ -39,6 +42,8 @@ RENAMED = migrations.RenameField("book", "pages", "leaves")
         "indexes",
         "renamed, and its name given to another",
         "renamed, and its name given to another with an index",
+        "renamed, its name given to another, and renamed again",
+        "renamed, its name given to another, and removed",
         "removed, and its name given to another",
     ],
 )
