@@ -154,7 +154,8 @@ def _plain(value: Any) -> str:
 def sequences(draw: st.DrawFn, *, reusing_names: bool) -> Generated:
     """One to eight operations, each valid after those before it, in one to three migrations.
 
-    `reusing_names` lets a field or a model that was removed be followed by another of its name.
+    `reusing_names` lets a field that was removed or renamed, or a model that was removed, be followed by another of its
+    name.
     """
     state = base_state()
     names = Names(reusing=reusing_names)
@@ -267,7 +268,8 @@ class Names:
     """Numbers what needs a name of its own; `detected` says that the autodetector is to find what is drawn.
 
     `astray` are renamed fields whose models have an index or a constraint that still says the old name: nobody can make
-    such a table, neither stock.
+    such a table, neither stock. `beside` are fields with the name of a column that old code has: until finalize they
+    stay as they are.
     """
 
     reusing: bool
@@ -275,6 +277,7 @@ class Names:
     number: int = 0
     models: set[str] = field(default_factory=set)
     astray: set[str] = field(default_factory=set)
+    beside: set[str] = field(default_factory=set)
 
     def free_models(self, state: ProjectState) -> list[str]:
         """Return the names that a new model can have."""
@@ -500,19 +503,16 @@ def _remove_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
     model = _pick(draw, _models(state))
     if _is_through(state, model):
         return []
-    needed = _named_in_options(model) | names.astray
+    needed = _named_in_options(model) | names.astray | names.beside
     name = _pick(draw, [n for n, f in model.fields.items() if not f.primary_key and n not in needed])
     operations: list[Operation] = []
     if name is not None:
         operations.append(migrations.RemoveField(model.name, name))
-        # Two types cannot share a name: old code would read its own column in the other's type.
-        old = _BASE_MODELS.get(("shop", model.name_lower))
-        is_old_codes = old is not None and name in old.fields
-        if names.reusing and not is_old_codes and draw(st.booleans()):
-            made = _simple_field(draw, model)
-            if getattr(made, "auto_now_add", False):
-                made.default = timezone.now
-            operations.append(migrations.AddField(model.name, name, made))
+        # One of the same type would be the removed one again, with its values, which stock does not have.
+        if names.reusing and draw(st.booleans()):
+            again = _another(draw, model, name, names)
+            if type(again.field) is not type(model.fields[name]):
+                operations.append(again)
     return operations
 
 
@@ -557,14 +557,32 @@ def _rename_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
     # RenameField leaves the model's indexes and constraints as they are: who runs makemigrations has changed them too.
     # And a condition of an index that stock still defers, as it does those of a new model, keeps the old name.
     is_new = ("shop", model.name_lower) not in _BASE_MODELS
-    fixed = _named_in_options(model) if names.detected or is_new else set()
+    fixed = (_named_in_options(model) if names.detected or is_new else set()) | names.beside
     name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many and n not in fixed])
     if name is None:
         return []
     to = names.next("renamed")
+    renamed: list[Operation] = [migrations.RenameField(model.name, name, to)]
     if name in _named_in_options(model) | names.astray:
         names.astray.add(to)
-    return [migrations.RenameField(model.name, name, to)]
+    elif names.reusing and not model.fields[name].primary_key and draw(st.integers(0, 2)) == 0:
+        renamed.append(_another(draw, model, name, names))
+    return renamed
+
+
+def _another(draw: st.DrawFn, model: ModelState, name: str, names: Names) -> Operation:
+    """Another field under a name that one has given up."""
+    made = _simple_field(draw, model)
+    if getattr(made, "auto_now_add", False):
+        made.default = timezone.now
+    if _is_old_codes(model, name):
+        names.beside.add(name)
+    return migrations.AddField(model.name, name, made)
+
+
+def _is_old_codes(model: ModelState, name: str) -> bool:
+    old = _BASE_MODELS.get(("shop", model.name_lower))
+    return old is None or name in old.fields
 
 
 def _rename_model(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
@@ -582,7 +600,7 @@ def _alter_table(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Ope
 def _alter_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Operation]:
     """Another form of a field that its rows can take, and those that old code goes on writing."""
     model = _pick(draw, _models(state))
-    name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many])
+    name = _pick(draw, [n for n, f in model.fields.items() if not f.many_to_many and n not in names.beside])
     altered = _altered(draw, model.fields[name])
     return [migrations.AlterField(model.name, name, altered)] if altered else []
 
