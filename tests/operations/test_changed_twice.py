@@ -33,6 +33,7 @@ ANOTHER = migrations.AddField("book", "pages", models.IntegerField(default=5))
         (RENAMED, migrations.AddField("book", "pages", models.TextField(null=True, db_index=True))),
         (RENAMED, ANOTHER, migrations.RenameField("book", "leaves", "sheets")),
         (RENAMED, ANOTHER, migrations.RemoveField("book", "leaves")),
+        (RENAMED, ANOTHER, _to(models.TextField(), "leaves")),
         (migrations.RemoveField("book", "pages"), migrations.AddField("book", "pages", models.TextField(default="x"))),
     ],
     ids=[
@@ -44,6 +45,7 @@ ANOTHER = migrations.AddField("book", "pages", models.IntegerField(default=5))
         "renamed, and its name given to another with an index",
         "renamed, its name given to another, and renamed again",
         "renamed, its name given to another, and removed",
+        "renamed, its name given to another, and then another type",
         "removed, and its name given to another",
     ],
 )

@@ -50,6 +50,7 @@ class Step:
     removes the broken half. An opaque step's forward is code of the migration, so it carries no statements.
     A contract step may run days later: only while `while_retired` are still retired as they were, and unless
     one of `unless_retired` has been retired meanwhile: keys of objects, with the definition where only that is meant.
+    Those that are `naming` come after the others, and `last` of them those that take a name which others free.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Step:
     online: bool = True
     opaque: bool = False
     naming: bool = False
+    last: bool = False
     blocks: Prediction | None = None
     note: str = ""
 

@@ -136,7 +136,7 @@ class Run:
     def steps_left(self) -> tuple[Step, ...]:
         """The contract steps that finalize still has to carry out; those that give things their names come last."""
         left = (step for _, step in self.deferred if step.id not in self.finalized_steps)
-        return tuple(sorted(left, key=lambda step: (bool(step.forward.renames), step.naming)))
+        return tuple(sorted(left, key=lambda step: (bool(step.forward.renames), step.naming, step.last)))
 
 
 def replay(events: Iterable[Event], run: Run | None = None) -> Run:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.backends.ddl_references import Statement
 from django.db.backends.utils import strip_quotes
@@ -30,10 +30,6 @@ from segue.engines.postgresql.qualified import beside
 
 class ColumnVerbs(ArrivalVerbs):
     """add_field and remove_field."""
-
-    if TYPE_CHECKING:
-        # A part of the editors above this one.
-        _rename_in_a_ring: Any
 
     def add_field(self, model: Any, field: Any) -> None:
         """Add a column that old code need not know, or revive it when it is retired and was the same."""
@@ -187,9 +183,6 @@ class ColumnVerbs(ArrivalVerbs):
         table, column, quote = arrival.table, arrival.retired.name, self.quote_name
         alter = f"ALTER TABLE {quote(table)} RENAME"
         renames = [f"{alter} COLUMN {quote(arrival.retired.place)} TO {quote(column)}"]
-        if self._is_renamed(table, column):
-            # A later rename may give the column that has the name now another one, and come after this.
-            renames = [self._rename_in_a_ring(table, arrival.retired.place, column)]
         for kind, now, name in arrival.later:
             index = f"ALTER INDEX {self._index(table, now)} RENAME"
             start = f"{alter} CONSTRAINT {quote(now)}" if kind == "CONSTRAINT" else index
@@ -210,6 +203,7 @@ class ColumnVerbs(ArrivalVerbs):
             phase=Phase.CONTRACT,
             unless_retired=((Kind.TABLE.value, table, table),),
             naming=True,
+            last=True,
         )
 
 
