@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.db import migrations, models
 
+from segue import carrier
 from segue.core.errors import StepFailed
+from segue.stages import finalize
 from tests.operations.bookshop import RAW_BOOK, assert_ends_as_stock, open_shop
 from tests.project import Project
 
@@ -213,3 +215,42 @@ def test_what_is_added_to_a_column_that_waits_to_become_narrower_is_there_in_the
     project.apply()
 
     assert_ends_as_stock(project)
+
+
+def test_a_column_that_is_renamed_and_becomes_wider_is_so_under_both_names(project: Project) -> None:
+    open_shop(project)
+    project.migration(RENAMED, _to(models.BigIntegerField(), "leaves"))
+
+    project.apply()
+    project.sql("UPDATE shop_book SET leaves = 5000000000")
+    assert project.sql("SELECT pages FROM shop_book") == [(5_000_000_000,)]
+    project.rollback()
+    project.apply()
+
+    assert project.sql("SELECT pages, leaves FROM shop_book") == [(5_000_000_000, 5_000_000_000)]
+    assert_ends_as_stock(project)
+
+
+@pytest.mark.parametrize("becomes", [models.BigIntegerField(), models.SmallIntegerField()], ids=["wider", "narrower"])
+def test_a_session_writes_all_the_time_while_a_renamed_column_changes_its_type(
+    project: Project, monkeypatch: pytest.MonkeyPatch, becomes: models.Field[Any, Any]
+) -> None:
+    open_shop(project)
+    project.migration(RENAMED, _to(becomes, "leaves"))
+
+    with project.connect() as writer:
+        writer.autocommit = True
+
+        def writing(method: Any) -> Any:
+            def and_write(*args: Any, **options: Any) -> None:
+                method(*args, **options)
+                writer.execute("UPDATE shop_book SET title = 'beside'")
+
+            return and_write
+
+        for module, name in ((carrier, "carry_out"), (carrier, "undo"), (finalize, "carry_out")):
+            monkeypatch.setattr(module, name, writing(getattr(module, name)))
+        project.apply()
+        project.rollback()
+        project.apply()
+        assert_ends_as_stock(project)

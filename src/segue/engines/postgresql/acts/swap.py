@@ -119,6 +119,7 @@ def forth(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote, *, l
         statements.append(_keeps_old_true(member, quote))
         if member.comment is not None:
             statements.append(f"COMMENT ON COLUMN {quote(member.twin.table)}.{name} IS {literal(member.comment)}")
+    statements += _functions_anew(members, quote)
     rename = "ALTER TABLE {} RENAME CONSTRAINT {} TO {}"
     if late:
         return (*statements, *(_key_again(key, quote) for key in keys), _LATER_KEYS_AGAIN)
@@ -140,6 +141,7 @@ def back(members: tuple[Member, ...], keys: tuple[Key, ...], quote: Quote) -> tu
         if member.check:
             statements.append(f"{table} ALTER COLUMN {new} DROP NOT NULL")
         statements.append(twins.function(member.twin.function, twins.follows(member.twin, quote), quote))
+    statements += _functions_anew(members, quote)
     for key in keys:
         statements.append(f"ALTER TABLE {quote(key.table)} ADD CONSTRAINT {quote(key.name)} {key.definition} NOT VALID")
     return tuple(statements)
@@ -254,6 +256,10 @@ def _attached_back(attached: Attached, table_name: str, quote: Quote) -> list[st
         return [f"{table} RENAME CONSTRAINT {name} TO {made}", f"{table} RENAME CONSTRAINT {old} TO {name}"]
     now, then = (quote(beside(table_name, index)) for index in (attached.name, former(attached)))
     return [f"ALTER INDEX {now} RENAME TO {made}", f"ALTER INDEX {then} RENAME TO {name}"]
+
+
+def _functions_anew(members: tuple[Member, ...], quote: Quote) -> list[str]:
+    return [twins.functions_anew(table, quote) for table in dict.fromkeys(member.twin.table for member in members)]
 
 
 def _keeps_old_true(member: Member, quote: Quote) -> str:

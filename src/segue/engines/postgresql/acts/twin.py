@@ -84,7 +84,7 @@ class Twin:
 
     @property
     def trigger(self) -> str:
-        """The trigger's name: after those of anybody else, and in the order in which twins were made."""
+        """The trigger's name: after those of anybody else, and in the twins' order."""
         return f"zzzz_segue_{self.order:03}_{self.digest}"
 
     @property
@@ -172,6 +172,18 @@ def detach(twin: Twin, quote: Quote) -> tuple[str, ...]:
         if conversion.function:
             statements.append(f"DROP FUNCTION IF EXISTS {quote(conversion.function)}({source})")
     return tuple(statements)
+
+
+def functions_anew(table: str, quote: Quote) -> str:
+    """Return the statement that makes the functions of all of a table's twins anew, as they are.
+
+    A session that has run one keeps the types of the columns that it reads, and fails when one has another.
+    """
+    of_table = f"tgrelid = {literal(quote(table))}::regclass AND tgname LIKE 'zzzz\\_segue%'"
+    return (
+        "DO $segue$ DECLARE body text; BEGIN FOR body IN SELECT pg_get_functiondef(tgfoid) FROM pg_trigger "
+        f"WHERE {of_table} LOOP EXECUTE body; END LOOP; END $segue$"
+    )
 
 
 def function(name: str, body: str, quote: Quote) -> str:

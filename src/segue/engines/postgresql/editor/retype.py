@@ -7,6 +7,8 @@ alias, or by the column's new name.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ class RetypeVerbs(Beside):
         # Parts of Django's editor that its stubs leave out.
         _using_sql: Any
         _part: Any
+        _rename_by_twin: Any
 
     def _retype(self, altered: Alteration, column: str, to: str) -> bool:
         """Give the column its new type; `to` is its name in new code, another one when it is renamed too.
@@ -62,13 +65,26 @@ class RetypeVerbs(Beside):
             self._require_alone(first, others)
             self._beside(altered, first, to)
             return True
-        if kind is families.Change.WIDER and not first.rehearsed.rewrites and not others:
-            self._retire_gone(altered)
-            self._retype_in_place(first)
-            return False
-        phase = Phase.CONTRACT if kind is families.Change.NARROWER else Phase.EXPAND
-        self._exchange([first, *others], altered, phase)
-        return phase is Phase.CONTRACT
+        if kind is families.Change.NARROWER:
+            self._exchange([first, *others], altered, Phase.CONTRACT)
+            return True
+        with self._twins_anew([first, *others]):
+            if first.rehearsed.rewrites or others:
+                self._exchange([first, *others], altered, Phase.EXPAND)
+            else:
+                self._retire_gone(altered)
+                self._retype_in_place(first)
+        return False
+
+    @contextmanager
+    def _twins_anew(self, changes: list[Retyping]) -> Iterator[None]:
+        """Let a twin that a column has because of an earlier rename of the release have the wider type too."""
+        renamed = [(c, alias) for c in changes for alias in self._aliases_of(c.table, c.column) if alias.twin]
+        for _, alias in renamed:
+            self._part(alias)
+        yield
+        for change, alias in renamed:
+            self._rename_by_twin(change.table, change.column, alias.column, change.fields[1])
 
     def _final_name(self, table: str, column: str, to: str) -> str:
         """A twin of another type takes the name that an earlier rename of the release has given, and its place."""
