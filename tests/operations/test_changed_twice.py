@@ -254,3 +254,37 @@ def test_a_session_writes_all_the_time_while_a_renamed_column_changes_its_type(
         project.rollback()
         project.apply()
         assert_ends_as_stock(project)
+
+
+@pytest.mark.parametrize("renaming_first", [True, False], ids=["renamed first", "renamed last"])
+def test_a_stand_in_for_null_is_there_under_both_names(project: Project, renaming_first: bool) -> None:
+    open_shop(project)
+    project.live(project.migration(migrations.AddField("book", "stars", models.IntegerField(null=True))))
+    project.finalize()
+    renamed, five = migrations.RenameField("book", "stars", "rating"), models.IntegerField(default=5)
+    alterations = (renamed, _to(five, "rating")) if renaming_first else (_to(five, "stars"), renamed)
+    project.migration(*alterations)
+    old_book = project.model("Book", at="0002_step")
+    of_books = "SELECT title, stars, rating FROM shop_book ORDER BY id"
+    insert = "INSERT INTO shop_book (title, author_id, pages, language, rating) VALUES (%s, 1, 1, 'en', %s)"
+
+    project.apply()
+    old_book.objects.create(title="by old", author_id=1, pages=1)
+    old_book.objects.create(title="by old, taken back", author_id=1, pages=1, stars=3)
+    old_book.objects.filter(stars=3).update(stars=None)
+    for title, rating in (("by new", 7), ("by new as it is by default", 5)):
+        project.sql(insert, [title, rating])
+    both = [
+        ("Godaan", 5, 5),
+        ("by old", 5, 5),
+        ("by old, taken back", 5, 5),
+        ("by new", 7, 7),
+        ("by new as it is by default", 5, 5),
+    ]
+    assert project.sql(of_books) == both
+
+    project.rollback()
+    assert [*old_book.objects.order_by("id").values_list("stars", flat=True)] == [None, None, None, 7, 5]
+    project.apply()
+    assert project.sql(of_books) == both
+    assert_ends_as_stock(project)

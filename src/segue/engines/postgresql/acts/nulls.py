@@ -29,7 +29,7 @@ def forbid(table: str, column: str, type_: str, default: str, quote: Quote) -> I
     """Yield the steps that replace NULL by the default and then forbid it; `type_` is the column's."""
     alter = f"ALTER TABLE {quote(table)}"
     name, hidden = quote(column), quote(flag(column))
-    function, trigger = _names(table, column, quote)
+    function, named = _names(table, column, quote)
     yield {
         "slug": f"default for NULL {table}.{column}",
         "title": f"turn NULL in {table}.{column} into its default, and remember where",
@@ -37,9 +37,9 @@ def forbid(table: str, column: str, type_: str, default: str, quote: Quote) -> I
             statements=(
                 f"{alter} ADD COLUMN IF NOT EXISTS {hidden} {type_}",
                 _function(function, _coalescing(name, hidden, default)),
-                f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {quote(table)} FOR EACH ROW "
+                f"CREATE TRIGGER {named} BEFORE INSERT OR UPDATE ON {quote(table)} FOR EACH ROW "
                 f"EXECUTE FUNCTION {function}()",
-                f"{alter} ENABLE ALWAYS TRIGGER {trigger}",
+                f"{alter} ENABLE ALWAYS TRIGGER {named}",
             ),
             locks=retire.exclusive(table),
         ),
@@ -109,9 +109,18 @@ def require_none(table: str, column: str, quote: Quote) -> Act:
     return Act(statements=(fail_if_any(rows, f" of {table} with NULL in {column}", error="not_null_violation"),))
 
 
+def trigger(table: str, column: str) -> str:
+    """Return the name of the trigger that replaces NULL: before those of the column's twins, which follow it."""
+    return f"zzzz_segue_000_null_{_digest(table, column)}"
+
+
+def _digest(table: str, column: str) -> str:
+    return hashlib.sha256(f"{table}.{column}".encode()).hexdigest()[:8]
+
+
 def _names(table: str, column: str, quote: Quote) -> tuple[str, str]:
-    digest = hashlib.sha256(f"{table}.{column}".encode()).hexdigest()[:8]
-    return quote(f"segue_null_{digest}"), quote(f"zzzz_segue_null_{digest}")
+    digest = _digest(table, column)
+    return quote(f"segue_null_{digest}"), quote(trigger(table, column))
 
 
 def _function(name: str, body: str) -> str:

@@ -64,8 +64,8 @@ class Twin:
     """A column that old code uses, and its twin; both are named as the database names them now.
 
     `forth` converts old to new, `back` new to old. `default` is the old column's default where it does not
-    change from row to row: it tells whether an insert has set a side. `order` places the trigger among others
-    of its table.
+    change from row to row: it tells whether an insert has set a side. `remembers` is the column that says where the
+    old one has a stand-in for NULL, if there is one. `order` places the trigger among others of its table.
     """
 
     table: str
@@ -74,7 +74,8 @@ class Twin:
     forth: Conversion
     back: Conversion
     default: str = ""
-    order: int = 0
+    remembers: str = ""
+    order: int = 1
 
     @property
     def digest(self) -> str:
@@ -213,6 +214,8 @@ def both(twin: Twin, quote: Quote) -> str:
     old, new = quote(twin.old), quote(twin.new)
     forth = f"NEW.{new} := {twin.forth.safely(f'NEW.{old}', quote)};"
     back = f"NEW.{old} := {twin.back.safely(f'NEW.{new}', quote)};"
+    if twin.remembers:
+        back += f" NEW.{quote(twin.remembers)} := NULL;"
     new_changed = f"{_compared_row('NEW', new, twin.forth)} IS DISTINCT FROM {_compared_row('OLD', new, twin.forth)}"
     old_changed = f"{_compared_row('NEW', old, twin.back)} IS DISTINCT FROM {_compared_row('OLD', old, twin.back)}"
     inserted = f"IF NEW.{new} IS NOT NULL THEN {back} ELSE {forth} END IF;"

@@ -203,8 +203,9 @@ class AlterVerbs(RenameVerbs):
         default = self._value_for_null(altered.new_field)
         if default:
             type_ = self._type_of(table, column, altered.old_field)
-            for step in nulls.forbid(table, column, type_, default, self.quote_name):
-                self._emit(**step)
+            with self._twins_anew([(table, column, altered.new_field)]):
+                for step in nulls.forbid(table, column, type_, default, self.quote_name):
+                    self._emit(**step)
             flag = nulls.flag(column)
             retired = Retired(kind=Kind.COLUMN, table=table, name=flag, definition=type_, place=flag)
             self._emit(
@@ -270,7 +271,8 @@ class AlterVerbs(RenameVerbs):
         slug, title = f"restore NULL {table}.{name}", f"make {table}.{name} NULL again where its stand-in still is"
         if column == name:
             undo = (Act(backfill=back, background=True),)
-            self._emit(slug, title, Act(backfill=there), undo, phase=Phase.BACKFILL)
+            with self._twins_anew([(table, column, altered.new_field)]):
+                self._emit(slug, title, Act(backfill=there), undo, phase=Phase.BACKFILL)
         else:
             self._emit(slug, title, Act(backfill=there), CONTRACT, phase=Phase.CONTRACT, naming=True)
 

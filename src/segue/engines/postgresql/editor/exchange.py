@@ -53,7 +53,7 @@ class Exchange(Twinning):
             forth=Conversion(type=change.new_type, cast=change.cast),
             back=Conversion(type=change.old_type),
             # What another name of the column was given has to be in the column first.
-            order=1,
+            order=2,
         )
         digest = twin.digest
         fits = families.change(change.old_type, change.new_type) is families.Change.WIDER

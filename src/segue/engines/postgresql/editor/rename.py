@@ -17,7 +17,7 @@ from segue.core.change import Act, Alias, Kind
 from segue.core.errors import StepFailed
 from segue.core.plan import Phase
 from segue.engines.names import logical_column, logical_table
-from segue.engines.postgresql.acts import beside, retire
+from segue.engines.postgresql.acts import beside, nulls, retire
 from segue.engines.postgresql.acts import twin as twins
 from segue.engines.postgresql.acts.retire import label
 from segue.engines.postgresql.acts.twin import TWIN, Conversion, Twin
@@ -264,7 +264,9 @@ class RenameVerbs(RetypeVerbs):
         type_ = facts.type if facts else old_field.db_parameters(connection=self.connection)["type"]
         default = facts.default if facts and facts.steady else ""
         plain = Conversion(type=type_)
-        twin = Twin(table=table, old=column, new=name, forth=plain, back=plain, default=default)
+        stands_in = self._catalog.has_trigger(table, nulls.trigger(table, column))
+        remembers = nulls.flag(column) if stands_in else ""
+        twin = Twin(table=table, old=column, new=name, forth=plain, back=plain, default=default, remembers=remembers)
         alias = Alias(table=table, column=to, place=column, twin=name)
         opening, closing = self._app_alias((replace(alias, place=name),) if taken else ())
         alter = f"ALTER TABLE {quote(table)}"

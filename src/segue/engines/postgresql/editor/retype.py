@@ -7,7 +7,7 @@ alias, or by the column's new name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,7 @@ class RetypeVerbs(Beside):
         if kind is families.Change.NARROWER:
             self._exchange([first, *others], altered, Phase.CONTRACT)
             return True
-        with self._twins_anew([first, *others]):
+        with self._twins_anew([(change.table, change.column, change.fields[1]) for change in (first, *others)]):
             if first.rehearsed.rewrites or others:
                 self._exchange([first, *others], altered, Phase.EXPAND)
             else:
@@ -77,14 +77,17 @@ class RetypeVerbs(Beside):
         return False
 
     @contextmanager
-    def _twins_anew(self, changes: list[Retyping]) -> Iterator[None]:
-        """Let a twin that a column has because of an earlier rename of the release have the wider type too."""
-        renamed = [(c, alias) for c in changes for alias in self._aliases_of(c.table, c.column) if alias.twin]
-        for _, alias in renamed:
+    def _twins_anew(self, changed: Sequence[tuple[str, str, Any]]) -> Iterator[None]:
+        """Make the twins that columns have because of an earlier rename of the release of what the block leaves there.
+
+        The columns are given by table and name, each with its new field.
+        """
+        renamed = [(*one, alias) for one in changed for alias in self._aliases_of(*one[:2]) if alias.twin]
+        for *_, alias in renamed:
             self._part(alias)
         yield
-        for change, alias in renamed:
-            self._rename_by_twin(change.table, change.column, alias.column, change.fields[1])
+        for table, column, field, alias in renamed:
+            self._rename_by_twin(table, column, alias.column, field)
 
     def _final_name(self, table: str, column: str, to: str) -> str:
         """A twin of another type takes the name that an earlier rename of the release has given, and its place."""
