@@ -7,7 +7,8 @@ that failed. The steps themselves are the executor's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -20,17 +21,19 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from segue import history
-from segue.core.change import Act, Cemetery, Irreversible, Kind
+from segue.core.change import Act, Cemetery, Irreversible, Kind, images_of
 from segue.core.errors import NeedsPerson, SegueError, StepFailed
 from segue.core.event import EventKind
 from segue.core.evidence import Timing
 from segue.core.plan import Phase, Step
 from segue.core.run import Run, Work
-from segue.engines.base import SchemaTouched
-from segue.executor import carry_out, settle_intended, undo, undo_in_background
+from segue.engines.base import Capture, SchemaTouched
+from segue.executor import carry_out, end_captures, settle_intended, undo, undo_in_background
 from segue.operations import (
     Move,
+    capture_step,
     has_reverse,
+    is_capture,
     is_silent,
     is_sql,
     is_translated,
@@ -51,7 +54,8 @@ def runs_whole(session: Session, migration: Migration, *, fresh: bool) -> bool:
     if fresh or not session.engine.online:
         return True
     loud = [operation for _, operation in on_database(migration.operations) if not is_silent(operation)]
-    return not loud or (migration.atomic and not any(is_translated(operation) for operation in loud))
+    as_one = migration.atomic and not session.captures and not any(is_translated(operation) for operation in loud)
+    return not loud or as_one
 
 
 def translate(
@@ -90,6 +94,7 @@ class ReleaseCarrier:
         self._new_tables = _tables_made(session, session.journal.run(release))
         self._recorder = session.migrator.recorder
         self._touched: dict[str, SchemaTouched] = {}
+        self._capture: Capture | None = None
 
     def forward(self, migration: Migration, state: ProjectState) -> ProjectState:
         """Apply the migration to the database; return the state after it."""
@@ -219,7 +224,7 @@ class ReleaseCarrier:
         assert self._work is not None
         run = self._session.journal.run(self._release)
         done = {step.id for step in self._work.steps} | {step.id for _, step in run.deferred}
-        begun = {place_of(step) for step in self._work.steps}
+        begun = {place_of(step) for step in self._work.steps if not is_capture(step)}
         busy = False
 
         def carry(step: Step) -> None:
@@ -229,7 +234,8 @@ class ReleaseCarrier:
             require_no_transaction(self._session, step)
             busy = True
             try:
-                self._carry_step(step)
+                with nullcontext() if self._capture is None else self._capture.paused():
+                    self._carry_step(step)
             finally:
                 busy = False
 
@@ -257,40 +263,84 @@ class ReleaseCarrier:
         """Run an operation that Segue cannot see through and journal that it is done, and that it has written."""
         began, began_at = time.monotonic(), time.time()
         alias = self._session.engine.connection.alias
-        mark = writes_step(move)
+        capture = self._capture = self._captured(move, done) if self._session.captures else None
         noting = False
+        noted = [partial(done.add, writes_step(move, captured=captured).id) for captured in (False, True)]
 
         def note_done(step: Step) -> None:
             self._note_done(step, time.monotonic() - began, began_at)
 
-        def noted() -> None:
-            done.add(mark.id)
+        def is_captured(sql: str) -> bool:
+            return capture is not None and capture.covers(sql)
 
-        def listens() -> bool:
+        def listens(sql: str) -> bool:
             """Whether a write is the code's own, and none is noted yet; a note goes when its write is rolled back."""
+            if noting or busy():
+                return False
+            captured = is_captured(sql)
             waiting = [hook[1] for hook in self._session.engine.connection.run_on_commit]
-            return not noting and not busy() and mark.id not in done and noted not in waiting
+            return writes_step(move, captured=captured).id not in done and noted[captured] not in waiting
 
-        def wrote() -> None:
+        def wrote(sql: str) -> None:
             nonlocal noting
-            noting = True
+            noting, captured = True, is_captured(sql)
             try:
-                self._append(EventKind.STEP_DONE, step=mark)
+                self._append(EventKind.STEP_DONE, step=writes_step(move, captured=captured))
             finally:
                 noting = False
-            transaction.on_commit(noted, using=alias)
+            transaction.on_commit(noted[captured], using=alias)
+
+        def then() -> None:
+            whole = capture is not None and not capture.missed
+            note_done(opaque_step(move, undo=() if whole else None))
 
         code = OwnCode(
             session=self._session,
             move=move,
             editor=editor,
             aliases=self._cemetery.aliases,
-            then=lambda: note_done(opaque_step(move)),
+            then=then,
             listens=listens,
             wrote=wrote,
+            capture=capture,
         )
-        if code.run(begun=begun, touched=self._touched.get(prefix_of(move))):
-            note_done(opaque_step(move, undo=()))
+        try:
+            if code.run(begun=begun, touched=self._touched.get(prefix_of(move))):
+                note_done(opaque_step(move, undo=()))
+        finally:
+            self._capture = None
+        if capture is not None:
+            self._tell_missed(move, capture)
+            end_captures(self._session)
+
+    def _captured(self, move: Move, done: set[str]) -> Capture:
+        """Return what keeps images of what an operation's own code changes; each table's begin with a step."""
+        operation = prefix_of(move)
+        run = self._session.journal.run(self._release)
+        steps = [*(step for _, steps in run.done for step in steps), *(run.work.steps if run.work else ())]
+
+        def begin(table: str, forward: Act, undo: tuple[Act, ...]) -> None:
+            step = capture_step(move, table, forward, undo)
+            self._session.elsewhere(lambda session: carry_out(session, self._release, step))
+            self._cemetery.follow(forward)
+            done.add(step.id)
+
+        return self._session.engine.capture(
+            self._release,
+            operation,
+            begin=begin,
+            most_rows=self._session.most_captured,
+            columns_made=frozenset(_columns_made(steps)),
+            tables_made=frozenset(self._new_tables),
+            earlier=_images_of(operation, self._cemetery, besides=self._release),
+        )
+
+    def _tell_missed(self, move: Move, capture: Capture) -> None:
+        if not capture.missed:
+            return
+        way_back = "its own reverse takes it back" if has_reverse(move.operation) else "it cannot be taken back"
+        what = f"{move.migration}: not all that {move.operation.describe()} changed is kept"
+        self._session.say(f"{what} ({capture.missed[0]}): {way_back}")
 
     def _note_done(self, step: Step, seconds: float, began_at: float) -> None:
         """Journal that an operation that Segue cannot see through is done, in its transaction if it has one."""
@@ -347,6 +397,20 @@ def _run_archiving(editor: Any, migration: Migration, state: ProjectState, *, ba
 
 def _no_step(step: Step) -> None:
     raise TypeError(f"a migration that runs whole has no step of its own: {step.title}")
+
+
+def _columns_made(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
+    """The columns that steps have added, which take nobody else's place."""
+    for step in steps:
+        acts = () if isinstance(step.undo, Irreversible) else step.undo
+        if not any(act.revives for act in acts):
+            yield from ((r.table, r.name) for act in acts for r in act.retires if r.kind is Kind.COLUMN)
+
+
+def _images_of(operation: str, cemetery: Cemetery, *, besides: str) -> str:
+    """Where the images lie of what an operation changed when it last ran, in another release; "" for nowhere."""
+    every = (r for r in reversed(cemetery.all()) if r.kind is Kind.TABLE and r.definition == images_of(operation))
+    return next((retired.place for retired in every if besides not in retired.place), "")
 
 
 def _tables_made(session: Session, run: Run) -> set[str]:

@@ -33,6 +33,8 @@ class Settings:
     """How long what was retired stays in the database before purge may archive and drop it."""
     ALIAS_FROM: int = 10_000_000
     """On a table with that many rows a renamed column is not copied: new code is told its old name instead."""
+    CAPTURE: Mapping[str, int] = field(default_factory=lambda: {"*": 5_000_000})
+    """Per table, and "*" for any other, of how many rows what a migration's own code changes is kept; 0 for none."""
     DIRECT: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per alias, the DATABASES keys to override while migrating, past a transaction pooler."""
 

@@ -15,7 +15,7 @@ from itertools import takewhile
 from django.db import transaction
 
 from segue.core.change import Act, Irreversible
-from segue.core.errors import StepFailed
+from segue.core.errors import LockNotTaken, StepFailed
 from segue.core.event import EventKind
 from segue.core.evidence import Timing
 from segue.core.plan import Step
@@ -180,6 +180,18 @@ def _undone(
         session.journal.append(release, EventKind.ACT_UNDONE, id=step.id, act=act, acts_left=left)
 
     return journal
+
+
+def end_captures(session: Session) -> None:
+    """Take away whatever still keeps images of what own code changes; no such code is running.
+
+    What is busy stays for the next command: it makes others' writes slower and harms nothing else.
+    """
+    for act in session.engine.captures_left() if session.engine.online else ():
+        try:
+            session.engine.carry_out(act, then=_nothing, say=session.say)
+        except LockNotTaken as error:
+            session.say(f"what kept images of changed rows stays until the next command: {error}")
 
 
 def settle_intended(session: Session, step: Step) -> None:

@@ -40,7 +40,7 @@ class Journal:
 
     def __init__(self, connection: BaseDatabaseWrapper, store: Mirror | None = None) -> None:
         self._connection = connection
-        self._store = store
+        self.store = store
         self._exists = False
         # The committed events that were read before, and what they add up to.
         self._seen: list[Event] = []
@@ -75,7 +75,7 @@ class Journal:
         """
         values = to_json(data)
         self._events.create(release=release, kind=kind.value, data=values)
-        if self._store is not None and kind is not EventKind.BACKFILL_PROGRESS:
+        if self.store is not None and kind is not EventKind.BACKFILL_PROGRESS:
             transaction.on_commit(lambda: self._mirror(release), using=self._connection.alias)
 
     def runs(self) -> list[Run]:
@@ -229,13 +229,13 @@ class Journal:
         return []
 
     def _mirror(self, release: str) -> None:
-        assert self._store is not None
+        assert self.store is not None
         lines = [
             json.dumps({"release": e.release, "kind": e.kind, "at": e.at, "data": e.data}, default=str)
             for e in self._read(release)
         ]
         try:
-            self._store.write(f"ledger/{self._connection.alias}/{release}.jsonl", "\n".join(lines).encode() + b"\n")
+            self.store.write(f"ledger/{self._connection.alias}/{release}.jsonl", "\n".join(lines).encode() + b"\n")
         except Exception as error:
             # Safe to go on: the database holds every event, and the next one writes the whole ledger again.
             logger.warning("The ledger of release %s could not be written: %s", release, error)

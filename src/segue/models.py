@@ -51,6 +51,7 @@ class Quarantined(models.Model):
     overflow   the column that cannot hold its value, and the column's type; the image has the value
     duplicate  the unique constraint or index, and the acts that make it, as JSON; the row is still there
     violation  the same of any other constraint
+    changed    nothing, and of each column its values before the migration's own code, after it, and now, as JSON
     """
 
     id: models.BigAutoField[Any, Any] = models.BigAutoField(primary_key=True)

@@ -188,6 +188,8 @@ def _place(of: str, number: int) -> str:
 
 # Ids of steps: app.migration:direction:place:what
 
+_CAPTURE = "capture"
+
 
 def prefix_of(move: Move) -> str:
     """Return how the ids of an operation's steps begin."""
@@ -221,14 +223,33 @@ def opaque_step(move: Move, *, undo: tuple[Act, ...] | None = None) -> Step:
     )
 
 
-def writes_step(move: Move) -> Step:
-    """Return the step that says that such an operation has written something that no step of it did."""
+def writes_step(move: Move, *, captured: bool = False) -> Step:
+    """Return the step that says that such an operation has written something that no step of it did.
+
+    What was captured is undone by the step that began to capture it.
+    """
     return Step(
-        id=f"{prefix_of(move)}:writes",
+        id=f"{prefix_of(move)}:{'written' if captured else 'writes'}",
         title=move.operation.describe(),
         phase=Phase.EXPAND,
         forward=Act(),
-        undo=Irreversible(reason="it is the migration's own code"),
+        undo=() if captured else Irreversible(reason="it is the migration's own code"),
         online=False,
         opaque=True,
     )
+
+
+def capture_step(move: Move, table: str, forward: Act, undo: tuple[Act, ...]) -> Step:
+    """Return the step by which the images begin of what such an operation changes in a table."""
+    return Step(
+        id=f"{prefix_of(move)}:{_CAPTURE} {table}",
+        title=f"keep what {move.operation.describe()} changes in {table}",
+        phase=Phase.EXPAND,
+        forward=forward,
+        undo=undo,
+    )
+
+
+def is_capture(step: Step) -> bool:
+    """Whether a step only keeps what own code changes, which may not have begun yet."""
+    return step.id.split(":")[3].startswith(f"{_CAPTURE} ")

@@ -17,7 +17,7 @@ from django.db import transaction
 from segue.core.change import Alias
 from segue.core.errors import StepFailed
 from segue.core.plan import Step
-from segue.engines.base import SchemaTouched
+from segue.engines.base import Capture, SchemaTouched, Uncaptured
 from segue.engines.names import physical_names
 from segue.operations import Move, is_sql
 from segue.session import Session
@@ -28,7 +28,7 @@ class OwnCode:
     """One operation that Segue cannot see through, and who hears of what it does.
 
     `editor` is the step editor. `then` commits together with an operation that runs in a transaction; `wrote` hears
-    of the writes of one that does not, while it `listens`.
+    of the writes of one that does not, while it `listens`. With a `capture`, what it changes in rows is kept.
     """
 
     session: Session
@@ -36,8 +36,9 @@ class OwnCode:
     editor: Any
     aliases: tuple[Alias, ...]
     then: Callable[[], None]
-    listens: Callable[[], bool] = lambda: False
-    wrote: Callable[[], None] = lambda: None
+    listens: Callable[[str], bool] = lambda _: False
+    wrote: Callable[[str], None] = lambda _: None
+    capture: Capture | None = None
 
     def run(self, *, begun: bool, touched: SchemaTouched | None) -> bool:
         """Run the operation; return whether its steps and its writes were committed as it went.
@@ -72,12 +73,31 @@ class OwnCode:
 
     def _in_transaction(self, *, armed: bool) -> bool:
         """Run it as stock does, all or nothing; raise SchemaTouched when it was stopped."""
-        with self._alone(), self.editor.tripwire(atomic=self.move.migration.atomic, armed=armed) as stock:
-            with named(self.move, self.aliases):
-                self.move.run(stock)
-            stock.require_untouched()
-            self.then()
-        return False
+        while True:
+            try:
+                with (
+                    self._alone(),
+                    self.editor.tripwire(atomic=self.move.migration.atomic, armed=armed) as stock,
+                    self._captured(local=True),
+                ):
+                    with named(self.move, self.aliases):
+                        self.move.run(stock)
+                    stock.require_untouched()
+                    if self.capture is not None:
+                        self.capture.settle()
+                    self.then()
+                return False
+            except Uncaptured as met:
+                assert self.capture is not None
+                self.session.say(
+                    f"{self.move.migration}: {self.move.operation.describe()} writes to what it does not name, so it "
+                    "begins again: first Segue sees to it that what it changes there is kept, too"
+                )
+                for table in met.tables:
+                    self.capture.begin(table)
+
+    def _captured(self, *, local: bool) -> AbstractContextManager[None]:
+        return nullcontext() if self.capture is None else self.capture.watching(local=local)
 
     def _alone(self) -> AbstractContextManager[Any]:
         """Begin the transaction of an atomic operation; that of an atomic migration is the editor's own."""
@@ -86,7 +106,11 @@ class OwnCode:
         return transaction.atomic(using=self.session.engine.connection.alias)
 
     def _as_it_goes(self) -> bool:
-        with self.editor.own_code(self.listens, self.wrote), named(self.move, self.aliases):
+        with (
+            self._captured(local=False),
+            self.editor.own_code(self.listens, self.wrote),
+            named(self.move, self.aliases),
+        ):
             if is_sql(self.move.operation):
                 with self.editor.tripwire(atomic=False, armed=False) as stock:
                     self.move.run(stock)

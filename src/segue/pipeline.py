@@ -24,6 +24,7 @@ from segue.core.plan import Direction, Plan
 from segue.core.purge import Purge, Survey
 from segue.core.quarantine import Group, Line, Settled
 from segue.core.run import UNDER_WAY, Run, State
+from segue.executor import end_captures
 from segue.history import MigrationPlan
 from segue.session import Session
 from segue.stages import apply as apply_stage
@@ -204,6 +205,7 @@ def _holding(session: Session, *, settling: bool = True) -> Iterator[None]:
     with session.engine.hold(session.say):
         session.migrator.reload()
         session.journal.ensure()
+        end_captures(session)
         if settling:
             _settle(session)
         yield

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,6 +39,10 @@ class Session:
     allow_blocking: timedelta = timedelta(milliseconds=50)
     command: str = "the same command with"
     """What was typed, for the next command that an error names."""
+    capture: Mapping[str, int] = field(default_factory=dict)
+    """Per table, and "*" for every other, of how many rows what a migration's own code changes is kept."""
+    reverse_code: bool = False
+    """Whether a way back runs what migrations have as their reverse in place of putting back what they changed."""
     timings: list[Timing] = field(default_factory=list)
     _canary: Canary | None = None
 
@@ -117,6 +122,38 @@ class Session:
         """The release tag of the code that a release leads to: this one's, or the one without what is unapplied."""
         return release_tag(set(installed_migrations()) - set(unapplied))
 
+    def most_captured(self, table: str) -> int:
+        """Return of how many rows of a table what own code changes is kept."""
+        return self.capture.get(table, self.capture.get("*", 0))
+
+    @property
+    def captures(self) -> bool:
+        """Whether what a migration's own code changes in rows is kept, of any table."""
+        return self.engine.online and any(self.capture.values())
+
+    def elsewhere(self, work: Callable[[Session], None]) -> None:
+        """Do a piece of work on a connection of its own and wait for it: it commits whatever becomes of this one's.
+
+        Raises what the work raises.
+        """
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            engine = self.engine.elsewhere()
+            journal = Journal(engine.connection, self.journal.store)
+            try:
+                work(replace(self, engine=engine, journal=journal, _canary=None))
+            except BaseException as error:
+                failed.append(error)  # The thread that waits raises it.
+            finally:
+                engine.connection.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if failed:
+            raise failed[0]
+
     @property
     def by(self) -> str:
         """Who runs this, for whoever finds the target held or reads the journal."""
@@ -159,6 +196,7 @@ def open_session(
         archives=archives,
         allow_blocking=settings.ALLOW_BLOCKING,
         command=command,
+        capture=settings.CAPTURE,
     )
 
 

@@ -124,14 +124,31 @@ class Load:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restore:
+    """The rows that an operation's own code has changed, as they were, as far as nobody has changed them since.
+
+    `place` is where their images lie; `operation` and `release` name whose they are, for whoever finds what is kept.
+    """
+
+    place: str
+    operation: str
+    release: str
+
+
+def images_of(operation: str) -> str:
+    """Return what the journal has as the definition of a table of such images."""
+    return f"rows that {operation} changed"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Act:
     """Statements that are carried out together, in one transaction unless they cannot be.
 
     Statements are complete: no parameters are left to fill in. `purges` names what is gone afterwards. An act
-    with a backfill has no statements and no locks: its batches commit one by one. One with a load takes no lock
-    that anybody could wait for. On the way back a `background` act waits until everything that old code needs is in
-    place again. One `against_new_code` makes code that has the release's migrations fail: it may wait until that is
-    gone. `otherwise` is done in place of failing when rows contradict a statement outside a transaction.
+    with a backfill or a restore has no statements and no locks: its batches commit one by one. One with a load takes
+    no lock that anybody could wait for. On the way back a `background` act waits until everything that old code needs
+    is in place again. One `against_new_code` makes code that has the release's migrations fail: it may wait until that
+    is gone. `otherwise` is done in place of failing when rows contradict a statement outside a transaction.
     `work` is what others wait for; `builds` is the constraint whose index is built then, as ADD takes it.
     """
 
@@ -140,6 +157,7 @@ class Act:
     transactional: bool = True
     backfill: Backfill | None = None
     load: Load | None = None
+    restore: Restore | None = None
     background: bool = False
     against_new_code: bool = False
     otherwise: tuple[str, ...] = ()

@@ -20,11 +20,12 @@ class Trouble(StrEnum):
     OVERFLOW = "overflow"
     DUPLICATE = "duplicate"
     VIOLATION = "violation"
+    CHANGED = "changed"
 
     @property
     def is_of_a_row(self) -> bool:
         """Whether it is settled row by row; otherwise it is a constraint that all its rows stand against."""
-        return self in {Trouble.ORPHAN, Trouble.REFERENCE, Trouble.OVERFLOW}
+        return self in {Trouble.ORPHAN, Trouble.REFERENCE, Trouble.OVERFLOW, Trouble.CHANGED}
 
     @property
     def put_right(self) -> str:
@@ -35,6 +36,7 @@ class Trouble(StrEnum):
             "overflow": "puts back each value that the column can hold by now",
             "duplicate": "tries the unique constraint again",
             "violation": "tries the constraint again",
+            "changed": "puts back each value as it was before the migration, where it is still what is listed",
         }[self.value]
 
 

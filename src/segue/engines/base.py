@@ -48,6 +48,14 @@ class SchemaTouched(BaseException):
         self.nested = nested
 
 
+class Uncaptured(Exception):
+    """A migration's own code has written to tables whose rows had no images; once they do it must run again."""
+
+    def __init__(self, tables: tuple[int, ...]) -> None:
+        super().__init__()
+        self.tables = tables
+
+
 def unnoted(_: Filled) -> None:
     """Nobody writes down how far a backfill is; an interrupted one begins again."""
 
@@ -94,6 +102,29 @@ class Archivist(Protocol):
 
     def drop(self, retired: Retired, archived: Manifest | None) -> Act:
         """Return the act that drops the object, whose values the archive has if it has any."""
+
+
+class Capture(Protocol):
+    """The images of rows that one run of a migration's own code changes."""
+
+    place: str
+    missed: list[str]
+    """Why not everything that the code changed has images, as sentences."""
+
+    def watching(self, *, local: bool) -> AbstractContextManager[None]:
+        """Keep images for the block, which is the code, `local` to the transaction that it is in."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Keep none for the block, which is no code of the migration."""
+
+    def covers(self, sql: str) -> bool:
+        """Whether the images have whatever a statement of the code changes, which has been looked at."""
+
+    def begin(self, table_id: int) -> None:
+        """Let the images of a table begin, unless they have or cannot."""
+
+    def settle(self) -> None:
+        """See that nothing has been missed, in the transaction of the code; raises Uncaptured."""
 
 
 class Settler(Protocol):
@@ -144,6 +175,29 @@ class Engine(Protocol):
         A backfill goes on from `since` and tells `note` about once a second how far it is. Raises LockNotTaken
         after the deadline, StepFailed for any other refusal, NeedsPerson for a lost server.
         """
+
+    def capture(
+        self,
+        release: str,
+        operation: str,
+        *,
+        begin: Callable[[str, Act, tuple[Act, ...]], None],
+        most_rows: Callable[[str], int],
+        columns_made: frozenset[tuple[str, str]],
+        tables_made: frozenset[str],
+        earlier: str,
+    ) -> Capture:
+        """Return what keeps images of the rows that an operation's own code changes; only where `online`.
+
+        `begin` is to carry out, in another session, the act by which a table's images begin; it gets their undo, too.
+        `most_rows` says how many a table may have. `earlier` is where those of an earlier run lie, "" for nowhere.
+        """
+
+    def captures_left(self) -> tuple[Act, ...]:
+        """Return acts that take away what still keeps images of rows, whoever made it; only where `online`."""
+
+    def elsewhere(self) -> Engine:
+        """Return the engine on the connection of the thread that calls, while another one holds the target."""
 
     def settler(self) -> Settler:
         """Return what puts rows and values in quarantine back; only where `online`."""

@@ -15,10 +15,10 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from segue.core.change import Act, Backfill, Cemetery, Retired, Work
+from segue.core.change import Act, Backfill, Cemetery, Restore, Retired, Work
 from segue.core.errors import LockNotTaken, NeedsPerson, SegueError, StepFailed
 from segue.core.evidence import Connected, Prediction
 from segue.core.plan import Step, Target
@@ -27,6 +27,7 @@ from segue.engines.base import Emit, Note, Say, Waited, unnoted
 from segue.engines.postgresql import activity, backfill, canary, catalog, locks, prediction
 from segue.engines.postgresql.archives import archive, settle, unarchive
 from segue.engines.postgresql.editor import door
+from segue.engines.postgresql.images import capture, restore
 from segue.engines.postgresql.qualified import qualified
 
 _PROGRESS_EVERY_SECONDS = 1.0
@@ -117,6 +118,41 @@ class PostgreSQL:
         """Return what statements call a retired table where it lies."""
         return qualified(retired.place, retired.table) if retired.place else retired.table
 
+    def capture(
+        self,
+        release: str,
+        operation: str,
+        *,
+        begin: Callable[[str, Act, tuple[Act, ...]], None],
+        most_rows: Callable[[str], int],
+        columns_made: frozenset[tuple[str, str]],
+        tables_made: frozenset[str],
+        earlier: str,
+    ) -> capture.Capture:
+        """Return what keeps images of the rows that an operation's own code changes."""
+        return capture.Capture(
+            self.connection,
+            release=release,
+            operation=operation,
+            begin=begin,
+            most_rows=most_rows,
+            columns_made=columns_made,
+            tables_made=tables_made,
+            earlier=earlier,
+        )
+
+    def captures_left(self) -> tuple[Act, ...]:
+        """Return acts that take away what still keeps images of rows, whoever made it."""
+        return capture.left(self.connection)
+
+    def elsewhere(self) -> PostgreSQL:
+        """Return the engine on this thread's own connection; the caller's thread holds the target and waits."""
+        made = connections[self.connection.alias]
+        made.settings_dict = self.connection.settings_dict
+        engine = PostgreSQL(made, self._patience, self._runner_wait, self._archives, alias_from=self._alias_from)
+        engine._still_held = lambda: True
+        return engine
+
     def archivist(self) -> archive.Archivist:
         """Return what reads retired objects into archives and drops them."""
         return archive.Archivist(self.connection, lambda: translated(self.connection.alias))
@@ -135,6 +171,8 @@ class PostgreSQL:
         """
         if act.backfill is not None:
             return self._fill(act.backfill, then, say, since, note)
+        if act.restore is not None:
+            return self._restore(act.restore, then, say)
         began = time.monotonic()
         attempts = stopped = 0
         while True:
@@ -179,6 +217,15 @@ class PostgreSQL:
         )
         with translated(self.connection.alias):
             waited = filler.run()
+            with transaction.atomic(using=self.connection.alias):
+                then(waited)
+
+    def _restore(self, work: Restore, then: Callable[[Waited], None], say: Say) -> None:
+        restorer = restore.Restorer(
+            connection=self.connection, restore=work, check_held=self.check_held, patience=self._patience, say=say
+        )
+        with translated(self.connection.alias):
+            waited = restorer.run()
             with transaction.atomic(using=self.connection.alias):
                 then(waited)
 

@@ -126,6 +126,19 @@ class SQLite:
         """Raise TypeError: the next apply of a migration takes in by itself what its way back has left out."""
         raise _no_step("settle")
 
+    def capture(self, release: str, operation: str, **_: Any) -> NoReturn:
+        """Raise TypeError: what own code changes is watched by the editor that runs its migration whole."""
+        del release
+        raise _no_step(operation)
+
+    def captures_left(self) -> tuple[Act, ...]:
+        """Return none: what watches ends with its transaction."""
+        return ()
+
+    def elsewhere(self) -> NoReturn:
+        """Raise TypeError: a second session would wait for the first one's transaction."""
+        raise _no_step("a session beside it")
+
     def predict(self, act: Act) -> None:
         """Predict nothing: others who write wait for every migration."""
 

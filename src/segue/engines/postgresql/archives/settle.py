@@ -5,6 +5,7 @@ The image is read on the server, where it loses nothing. Nothing that was writte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -36,7 +37,12 @@ class Settler:
             with self._translated(), transaction.atomic(using=self._connection.alias):
                 if why := self._hindrance(line):
                     return why
-                (self._insert if line.trouble is Trouble.ORPHAN else self._fill)(line)
+                if line.trouble is Trouble.ORPHAN:
+                    self._insert(line)
+                elif line.trouble is Trouble.CHANGED:
+                    self._change_back(line)
+                else:
+                    self._fill(line)
                 self._execute("SET CONSTRAINTS ALL IMMEDIATE")
                 settle([line])
         except StepFailed as error:
@@ -53,12 +59,37 @@ class Settler:
             return "another row has its key now" if found else ""
         if not found:
             return "the row is gone"
+        if line.trouble is Trouble.CHANGED:
+            return self._changed_again(line, key)
         if self._catalog.column(line.table, line.object) is None:
             return f"the column {line.object} is gone"
         column = self._quote(line.object)
         free = f"t.{column} IS NULL OR t.{column}::text = r.{column}::text"
         fits = self._ask(f"SELECT count(*) FROM {self._matching(line, key)} WHERE {free}", [line.id])[0][0]
         return "" if fits else f"{line.object} has another value now"
+
+    def _changed_again(self, line: Line, key: Sequence[str]) -> str:
+        """Return why values cannot be what they were before a migration's own code: somebody has changed one again."""
+        for name, value in json.loads(line.definition).items():
+            if self._catalog.column(line.table, name) is None:
+                return f"the column {name} is gone"
+            column, now = self._quote(name), json.dumps({name: value["now"]})
+            listed = f"jsonb_populate_record(NULL::{self._quote(line.table)}, %s::jsonb) w"
+            same = f"to_jsonb(t.{column}) IS NOT DISTINCT FROM to_jsonb(w.{column})"
+            if not self._ask(f"SELECT 1 FROM {self._matching(line, key)}, {listed} WHERE {same}", [line.id, now]):
+                return f"{name} has another value now"
+        return ""
+
+    def _change_back(self, line: Line) -> None:
+        """Give a row the values that it had before a migration's own code."""
+        values = {name: value["before"] for name, value in json.loads(line.definition).items()}
+        table, names = self._quote(line.table), [self._quote(name) for name in values]
+        same = " AND ".join(f"t.{self._quote(k)} = r.{self._quote(k)}" for k in self._catalog.primary_key(line.table))
+        self._execute(
+            f"UPDATE {table} t SET {', '.join(f'{name} = w.{name}' for name in names)} FROM {self._image(table)}, "
+            f"jsonb_populate_record(NULL::{table}, %s::jsonb) w WHERE {same}",
+            [line.id, json.dumps(values)],
+        )
 
     def _matching(self, line: Line, key: Sequence[str]) -> str:
         """FROM: the row t of the table that the line's image r is of."""

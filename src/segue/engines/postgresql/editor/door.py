@@ -37,6 +37,7 @@ _READ = re.compile(
 _READ_WITH = re.compile(rf"^{_COMMENT}WITH\b(?!.*\b(?:INSERT|UPDATE|DELETE|MERGE)\b)", re.IGNORECASE | re.DOTALL)
 
 _ROWS = re.compile(rf"^{_COMMENT}(?:INSERT|UPDATE|DELETE|MERGE|WITH|COPY|TRUNCATE)\b", re.IGNORECASE | re.DOTALL)
+_PLANNED = re.compile(rf"^{_COMMENT}(?:INSERT|UPDATE|DELETE|MERGE|WITH)\b", re.IGNORECASE | re.DOTALL)
 _SEVERAL = re.compile(r";\s*\S")
 
 
@@ -48,6 +49,11 @@ def changes_schema(sql: str) -> bool:
 def writes(sql: str) -> bool:
     """Whether a statement may change rows or anything else; only what surely reads does not."""
     return not (_READ.match(sql) or _READ_WITH.match(sql)) or _SEVERAL.search(sql) is not None
+
+
+def is_of_rows(sql: str) -> bool:
+    """Whether a text is one statement that changes rows, of which the planner can say in which tables."""
+    return _PLANNED.match(sql) is not None and _SEVERAL.search(sql) is None
 
 
 class Tripwire(DatabaseSchemaEditor):
@@ -102,7 +108,7 @@ class Door(editor.StepEditor):
                 yield tripwire
 
     @contextmanager
-    def own_code(self, listens: Callable[[], bool], wrote: Callable[[], None]) -> Iterator[None]:
+    def own_code(self, listens: Callable[[str], bool], wrote: Callable[[str], None]) -> Iterator[None]:
         """Carry the steps of a migration's own code out at once for the block; `wrote` hears of writes to the database.
 
         It does while it `listens`, and commits together with the write, where that can be in a transaction.
@@ -124,14 +130,14 @@ class Door(editor.StepEditor):
 
         def hear(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
             text = str(sql)
-            if not writes(text) or not listens():
+            if not writes(text) or not listens(text):
                 return execute(sql, params, many, context)
             together: AbstractContextManager[Any] = nullcontext()
             if _ROWS.match(text) and not self.connection.in_atomic_block:
                 together = transaction.atomic(using=self.connection.alias)
             with together:
                 result = execute(sql, params, many, context)
-                wrote()
+                wrote(text)
             return result
 
         self._runs_own_code = True
