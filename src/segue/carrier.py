@@ -21,7 +21,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from segue import history
-from segue.core.change import Act, Cemetery, Irreversible, Kind, images_of
+from segue.core.change import Act, Cemetery, Irreversible, Kind, Restore, images_of
 from segue.core.errors import NeedsPerson, SegueError, StepFailed
 from segue.core.event import EventKind
 from segue.core.evidence import Timing
@@ -304,6 +304,8 @@ class ReleaseCarrier:
             wrote=wrote,
             capture=capture,
         )
+        if begun and capture is not None:
+            self._begin_anew(move, capture)
         try:
             if code.run(begun=begun, touched=self._touched.get(prefix_of(move))):
                 note_done(opaque_step(move, undo=()))
@@ -334,6 +336,16 @@ class ReleaseCarrier:
             tables_made=frozenset(self._new_tables),
             earlier=_images_of(operation, self._cemetery, besides=self._release),
         )
+
+    def _begin_anew(self, move: Move, capture: Capture) -> None:
+        """Put back what an interrupted run of the code had committed, where all of it was kept."""
+        run = self._session.journal.run(self._release)
+        steps = [step for step in run.work.steps if place_of(step) == move.place] if run.work else []
+        if any(isinstance(step.undo, Irreversible) for step in steps):
+            return
+        self._session.say(f"{move.migration}: {move.operation.describe()} was interrupted; what it wrote is put back")
+        restore = Restore(place=capture.place, operation=prefix_of(move), release=self._release)
+        self._session.engine.carry_out(Act(restore=restore), then=lambda _: None, say=self._session.say)
 
     def _tell_missed(self, move: Move, capture: Capture) -> None:
         if not capture.missed:
@@ -400,11 +412,11 @@ def _no_step(step: Step) -> None:
 
 
 def _columns_made(steps: Sequence[Step]) -> Iterator[tuple[str, str]]:
-    """The columns that steps have added, which take nobody else's place."""
+    """The columns that steps have added; a twin, whose place says so, is another one's values."""
     for step in steps:
         acts = () if isinstance(step.undo, Irreversible) else step.undo
-        if not any(act.revives for act in acts):
-            yield from ((r.table, r.name) for act in acts for r in act.retires if r.kind is Kind.COLUMN)
+        retired = (r for act in acts for r in act.retires if r.kind is Kind.COLUMN and not r.place)
+        yield from ((r.table, r.name) for r in retired)
 
 
 def _images_of(operation: str, cemetery: Cemetery, *, besides: str) -> str:
@@ -445,7 +457,8 @@ def take_back(
     work = session.journal.run(release).work
     if work is None:
         return ()
-    by_operation, stays = _without_undo(work, migration, start, leaving_writes=leaving_writes)
+    by_operation, stays = _without_undo(session, work, migration, start, leaving_writes=leaving_writes)
+    end_captures(session)
     if work.intended is not None:
         settle_intended(session, work.intended)
     turned: set[str] = set()
@@ -495,11 +508,16 @@ def is_undoable(steps: tuple[Step, ...], migration: Migration) -> bool:
     return all(place in operations and operations[place].reversible for place in fixed)
 
 
+def needs_operation(session: Session, step: Step) -> bool:
+    """Whether a step may only be undone by its operation: it has no undo, or the operation's own reverse is wanted."""
+    return isinstance(step.undo, Irreversible) or (session.reverse_code and step.opaque)
+
+
 def _without_undo(
-    work: Work, migration: Migration | None, start: ProjectState | None, *, leaving_writes: bool
+    session: Session, work: Work, migration: Migration | None, start: ProjectState | None, *, leaving_writes: bool
 ) -> tuple[dict[str, Move], tuple[str, ...]]:
     """Return the operations to reverse as wholes, by their places, and the titles of those whose writes stay."""
-    fixed = [step for step in work.begun if isinstance(step.undo, Irreversible)]
+    fixed = [step for step in work.begun if needs_operation(session, step)]
     moves: dict[str, Move] = {}
     if fixed and migration is not None and start is not None:
         moves = _moves_at({place_of(step) for step in fixed}, migration, start, backwards=work.backwards)
@@ -507,14 +525,20 @@ def _without_undo(
     stays: list[str] = []
     for step in fixed:
         move = moves.get(place_of(step))
-        if move is not None and (work.backwards or move.operation.reversible):
+        if move is not None and _is_reversed(move, work, step):
             found[move.place] = move
         elif move is not None and leaving_writes and step.id == writes_step(move).id and not _is_done(move, work):
             stays.append(step.title)
-        else:
-            assert isinstance(step.undo, Irreversible)
+        elif isinstance(step.undo, Irreversible):
             raise StepFailed(f"{step.title} cannot be undone: {step.undo.reason}, without a reverse.")
     return found, tuple(stays)
+
+
+def _is_reversed(move: Move, work: Work, step: Step) -> bool:
+    """Whether an operation is to be taken back by its reverse; one that has none but what was kept is not."""
+    return work.backwards or (
+        move.operation.reversible if isinstance(step.undo, Irreversible) else has_reverse(move.operation)
+    )
 
 
 def _is_done(move: Move, work: Work) -> bool:

@@ -48,6 +48,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     _blocking_argument(apply)
     rollback = _verb(verbs, "rollback", _rollback, "take the newest release back to where it began")
     rollback.add_argument("release", nargs="?", help="the release that is meant; done already is no error")
+    rollback.add_argument(
+        "--reverse-code",
+        action="store_true",
+        help="run the reverse that migrations' own code has, in place of putting back what it changed",
+    )
     _writing_arguments(rollback)
     _blocking_argument(rollback)
     finalize = _verb(verbs, "finalize", _finalize, "end the open releases, once old code is gone")
@@ -345,6 +350,7 @@ def _session(options: argparse.Namespace) -> Iterator[Session]:
             progress=progress,
             allow_blocking=_allowed(options),
             command=options.typed,
+            reverse_code=getattr(options, "reverse_code", False),
         )
 
 

@@ -55,7 +55,18 @@ def read() -> Settings:
         for name, value in raw.items()
         if value is not None
     }
+    _require_row_counts(values.get("CAPTURE", {}))
     return Settings(**values)
+
+
+def _require_row_counts(capture: Any) -> None:
+    """Raise UsageError unless CAPTURE says a number of rows for each table."""
+    counts = capture.values() if isinstance(capture, Mapping) else [None]
+    if not all(isinstance(rows, int) and not isinstance(rows, bool) and rows >= 0 for rows in counts):
+        raise UsageError(
+            f"CAPTURE is {capture!r}, which says no number of rows for each table.",
+            next_command='write it as {"*": 1000000, "music_play": 0}',
+        )
 
 
 def parse_duration(name: str, value: Any) -> timedelta:

@@ -20,7 +20,7 @@ from segue import models
 from segue.core.change import Cemetery
 from segue.core.event import EventKind
 from segue.core.plan import Step
-from segue.core.quarantine import Group, Line, Trouble
+from segue.core.quarantine import Group, Line, Trouble, sample
 from segue.core.run import UNDER_WAY, Event, Graveyard, Run, State, acts, graveyard, replay
 from segue.core.values import to_json
 
@@ -163,7 +163,7 @@ class Journal:
         first = list(self._unsettled.filter(**alike).order_by("id")[:_SAMPLES])
         with self._connection.cursor() as cursor:
             key = self._connection.introspection.get_primary_key_columns(cursor, row["table"]) or []
-        samples = [", ".join(f"{k} = {line.row[k]}" for k in key if k in line.row) for line in first]
+        samples = [sample(line.row, key, Trouble(line.kind) if line.kind else None, line.definition) for line in first]
         return Group(
             release=row["release"],
             table=row["table"],
@@ -172,7 +172,7 @@ class Journal:
             object=row["object"] or "",
             count=row["count"],
             ids=tuple(line.id for line in first),
-            samples=tuple(sample or str(line.row) for sample, line in zip(samples, first, strict=True)),
+            samples=tuple(samples),
         )
 
     def quarantine_lines(self, *, ids: Sequence[int] = (), release: str = "", table: str = "") -> tuple[Line, ...]:

@@ -84,7 +84,7 @@ class OwnCode:
                         self.move.run(stock)
                     stock.require_untouched()
                     if self.capture is not None:
-                        self.capture.settle()
+                        self.capture.settle(counted=True)
                     self.then()
                 return False
             except Uncaptured as met:
@@ -116,6 +116,9 @@ class OwnCode:
                     self.move.run(stock)
             else:
                 self.move.run(self.editor)
+            if self.capture is not None:
+                with transaction.atomic(using=self.session.engine.connection.alias):
+                    self.capture.settle(counted=False)
         return True
 
 

@@ -172,6 +172,7 @@ def open_session(
     progress: Callable[..., None] | None = None,
     allow_blocking: timedelta | None = None,
     command: str = "the same command with",
+    reverse_code: bool = False,
 ) -> Session:
     """Return a session for a database alias; raise UsageError for an unknown alias or engine."""
     if alias not in connections:
@@ -197,6 +198,7 @@ def open_session(
         allow_blocking=settings.ALLOW_BLOCKING,
         command=command,
         capture=settings.CAPTURE,
+        reverse_code=reverse_code,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 from django.db.models import F
 
 
@@ -63,3 +64,33 @@ def delete_books(apps: Any, schema_editor: Any) -> None:
 def nothing(apps: Any, schema_editor: Any) -> None:
     """Read, and write nothing."""
     _rows(apps, schema_editor).count()
+
+
+def copy_authors(apps: Any, schema_editor: Any) -> None:
+    """Write past Django's cursors."""
+    with (
+        schema_editor.connection.cursor() as cursor,
+        cursor.cursor.copy("COPY shop_author (id, name) FROM STDIN") as copy,
+    ):
+        copy.write_row((77, "copied"))
+
+
+def double_pages_and_fail(apps: Any, schema_editor: Any) -> None:
+    """Change rows and fail."""
+    double_pages(apps, schema_editor)
+    raise RuntimeError("the code is ill")
+
+
+def write_beside(apps: Any, schema_editor: Any) -> None:
+    """Change one row, and let another session change another one meanwhile."""
+    _rows(apps, schema_editor).filter(title="Godaan").update(pages=20)
+    given = schema_editor.connection.get_connection_params()
+    place = {name: given[name] for name in ("dbname", "host", "port", "user")}
+    with psycopg.connect(**place) as beside:
+        beside.execute("SET statement_timeout = '5s'")
+        beside.execute("UPDATE shop_book SET pages = 21 WHERE title <> 'Godaan'")
+
+
+def log(apps: Any, schema_editor: Any) -> None:
+    """Write to a table without a primary key."""
+    schema_editor.connection.cursor().execute("INSERT INTO shop_log VALUES ('written')")

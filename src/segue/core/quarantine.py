@@ -5,9 +5,11 @@ The kinds say what settles a line; `segue.models.Quarantined` says what each of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from segue.core.errors import ObjectsHeld
 
@@ -71,6 +73,16 @@ class Group:
         """What settles it."""
         how = "--restore" if self.trouble else "--keep"
         return f"segue quarantine settle --release {self.release} --table {_shell(self.table)} {how}"
+
+
+def sample(row: Mapping[str, Any], key: Sequence[str], trouble: Trouble | None, definition: str | None) -> str:
+    """Return a row for a person, by its key, with the values that a migration's own code could not get back."""
+    named = ", ".join(f"{name} = {row[name]}" for name in key if name in row) or str(row)
+    if trouble is not Trouble.CHANGED or not definition:
+        return named
+    values = json.loads(definition).items()
+    changes = (f"{name} was {v['before']!r}, became {v['after']!r} and is {v['now']!r}" for name, v in values)
+    return f"{named} ({', '.join(changes)})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,8 +123,11 @@ class Capture(Protocol):
     def begin(self, table_id: int) -> None:
         """Let the images of a table begin, unless they have or cannot."""
 
-    def settle(self) -> None:
-        """See that nothing has been missed, in the transaction of the code; raises Uncaptured."""
+    def settle(self, *, counted: bool) -> None:
+        """See that nothing has been missed, and lay over it what an earlier run had made; in a transaction.
+
+        In that of the code it is `counted` which tables were written to; raises Uncaptured.
+        """
 
 
 class Settler(Protocol):

@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.db.migrations import Migration
 from django.db.migrations.state import ProjectState
 
-from segue.carrier import ReleaseCarrier, finish_in_background, is_undoable, take_back
+from segue.carrier import ReleaseCarrier, finish_in_background, is_undoable, needs_operation, take_back
 from segue.core.change import Cemetery, Irreversible, moved
 from segue.core.errors import (
     FailedAndUndone,
@@ -156,7 +156,7 @@ def _unapply(session: Session, run: Run, migration: Migration, *, spares: bool) 
 
 def _start(session: Session, migration: Migration, steps: tuple[Step, ...]) -> ProjectState | None:
     """The state before a migration, where a step can only be undone by its operation."""
-    if not any(isinstance(step.undo, Irreversible) for step in steps):
+    if not any(needs_operation(session, step) for step in steps):
         return None
     return state_before(session.migrator, migration)
 

@@ -120,7 +120,7 @@ class Capture:
 
     def covers(self, sql: str) -> bool:
         """Whether the images will have whatever a statement of the code that is about to run changes."""
-        if not writes(sql):
+        if self._is_ours or not writes(sql):
             return True
         return sql in self._targets and not any(id_ in self._not_captured for id_ in self._targets[sql])
 
@@ -204,21 +204,25 @@ class Capture:
 
     # When the code is done, in its transaction
 
-    def settle(self) -> None:
+    def settle(self, *, counted: bool) -> None:
         """See that nothing has been missed, and lay what is known of an earlier run over this one's.
 
         Raises Uncaptured for tables that were written to and have no triggers yet: with them the code must run again.
         """
+        if counted:
+            self._require_all()
+        for images in shape.found(self._ask, self.place):
+            self._settle(images)
+        if self._earlier and not self.missed:
+            lay.over(self._ask, self._execute, self._quote, self.place, self._earlier)
+
+    def _require_all(self) -> None:
         with self._own():
             if self._ask("SELECT current_setting('track_counts')")[0][0] != "on":
                 self.missed.append("the server does not count what is written (track_counts)")
             written = {id_ for id_, rows in self._ask(_WRITTEN) if rows != self._written_before.get(id_)}
             if strays := written - self._captured - self._not_captured.keys():
                 raise Uncaptured(tuple(sorted(strays)))
-            for images in shape.found(self._ask, self.place):
-                self._settle(images)
-            if self._earlier and not self.missed:
-                lay.over(self._ask, self._execute, self._quote, self.place, self._earlier)
 
     def _settle(self, images: Images) -> None:
         if self._ask(f"SELECT 1 FROM {images.sql} WHERE {WHAT} = '{_TOO_MANY}' LIMIT 1"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from segue.engines.postgresql.acts import retire
@@ -58,7 +58,8 @@ WHERE f.contype = 'f' AND f.conparentid = 0 AND f.conrelid = %s
 ORDER BY f.oid
 """
 _IMAGES = """
-SELECT c.relname::text, obj_description(c.oid, 'pg_class')
+SELECT c.relname::text, obj_description(c.oid, 'pg_class'),
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind = 'r' ORDER BY c.oid DESC
 """
@@ -163,10 +164,12 @@ def comment(images: Images) -> str:
 def found(ask: Ask, place: str) -> list[Images]:
     """Return the images that lie in a schema and whose tables are still there, the last begun first."""
     every = []
-    for name, said in ask(_IMAGES, [place]):
+    for name, said, known in ask(_IMAGES, [place]):
         data = json.loads(said)
         table = describe(ask, data["of"])
         if table is not None and table.key:
+            # A column that is younger than the images is one that the code has made.
+            table = replace(table, columns=tuple(c for c in table.columns if f"was_{c.number}" in known))
             every.append(Images(place=place, name=name, table=table, spared=frozenset(data["spared"]), new=data["new"]))
     return every
 
