@@ -75,6 +75,12 @@ def copy_authors(apps: Any, schema_editor: Any) -> None:
         copy.write_row((77, "copied"))
 
 
+def copy_and_rename_authors(apps: Any, schema_editor: Any) -> None:
+    """Write past Django's cursors, and then by one."""
+    copy_authors(apps, schema_editor)
+    _rows(apps, schema_editor, "Author").update(name="renamed")
+
+
 def double_pages_and_fail(apps: Any, schema_editor: Any) -> None:
     """Change rows and fail."""
     double_pages(apps, schema_editor)

@@ -298,9 +298,12 @@ def test_sql_that_changes_rows_goes_back(project: Project) -> None:
     assert project.sql("SELECT pages FROM shop_book") == [(10,)]
 
 
-def test_what_is_written_past_the_cursor_makes_the_code_begin_again(project: Project) -> None:
+@pytest.mark.parametrize("code", [data_code.copy_authors, data_code.copy_and_rename_authors])
+def test_what_is_written_past_the_cursor_makes_the_code_begin_again(
+    project: Project, code: Callable[..., None]
+) -> None:
     open_shop(project)
-    applied(project, data_code.copy_authors)
+    applied(project, code)
 
     project.rollback()
 
@@ -309,6 +312,25 @@ def test_what_is_written_past_the_cursor_makes_the_code_begin_again(project: Pro
         "it that what it changes there is kept, too"
     ]
     assert rows(project)["shop_author"] == [(1, "Premchand")]
+
+
+def test_sql_that_changes_the_schema_too_is_not_kept_and_waits_for_no_lock_of_its_own(project: Project) -> None:
+    open_shop(project)
+    project.migration(
+        migrations.RunSQL(
+            ["ALTER TABLE shop_book ADD COLUMN mood text", "UPDATE shop_book SET mood = 'good', pages = 11"],
+            "ALTER TABLE shop_book DROP COLUMN mood",
+        )
+    )
+
+    project.apply()
+    project.rollback()
+
+    assert project.said == [
+        "shop.0002_step: not all that Raw SQL operation changed is kept (it runs ALTER TABLE shop_book ADD COLUMN mood "
+        "text): its own reverse takes it back"
+    ]
+    assert project.sql("SELECT pages FROM shop_book") == [(11,)]
 
 
 def test_what_a_projects_own_trigger_writes_goes_back_too(project: Project) -> None:

@@ -48,8 +48,11 @@ class SchemaTouched(BaseException):
         self.nested = nested
 
 
-class Uncaptured(Exception):
-    """A migration's own code has written to tables whose rows had no images; once they do it must run again."""
+class Uncaptured(BaseException):
+    """A migration's own code has written to tables whose rows had no images; once they do it must run again.
+
+    It is not an Exception, because such code may catch those and go on.
+    """
 
     def __init__(self, tables: tuple[int, ...]) -> None:
         super().__init__()

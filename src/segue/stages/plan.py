@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 
 from django.db.migrations import Migration
 from django.db.migrations.operations.base import Operation
@@ -18,6 +19,8 @@ from segue.core.plan import Direction, Phase, Plan, PlannedMigration, Step
 from segue.history import MigrationPlan
 from segue.operations import Move, opaque_step, walk
 from segue.session import Session
+
+_CAPTURED = "its locks are unknown; what it changes in rows is kept for the way back, so its writes take longer"
 
 
 def plan(session: Session, migrations: MigrationPlan) -> Plan:
@@ -79,7 +82,8 @@ class _PlanCarrier:
         steps: list[Step] = []
 
         def opaque(move: Move) -> None:
-            steps.append(opaque_step(move))
+            step = opaque_step(move)
+            steps.append(replace(step, note=_CAPTURED) if self._session.captures else step)
 
         whole = carrying.runs_whole(self._session, migration, fresh=self._fresh)
         if whole and (self._fresh or not self._session.engine.online):

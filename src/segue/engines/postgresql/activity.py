@@ -15,7 +15,7 @@ OWN_APPLICATION = "segue/"
 _TAG = re.compile(r"segue:([0-9a-f]{8})")
 
 # https://www.postgresql.org/docs/current/explicit-locking.html#TABLE-LOCK-COMPATIBILITY
-_CONFLICTS = {
+CONFLICTS = {
     LockMode.SHARE_UPDATE_EXCLUSIVE: (
         "ShareUpdateExclusiveLock",
         "ShareLock",
@@ -56,12 +56,12 @@ class Cursor(Protocol):
 
 def blockers(connection: BaseDatabaseWrapper, locks: Sequence[TableLock]) -> tuple[Blocker, ...]:
     """Return the sessions that hold a lock in conflict with any of these, longest transaction first."""
-    return _holders(connection, [(lock.table, _CONFLICTS[lock.mode]) for lock in locks])
+    return _holders(connection, [(lock.table, CONFLICTS[lock.mode]) for lock in locks])
 
 
 def row_holders(connection: BaseDatabaseWrapper, table: str) -> tuple[Blocker, ...]:
     """Return the sessions that may hold rows of a table, or the table: PostgreSQL lists no row locks."""
-    return _holders(connection, [(table, ("RowShareLock", *_CONFLICTS[LockMode.SHARE_ROW_EXCLUSIVE]))])
+    return _holders(connection, [(table, ("RowShareLock", *CONFLICTS[LockMode.SHARE_ROW_EXCLUSIVE]))])
 
 
 def _holders(connection: BaseDatabaseWrapper, modes_of: Sequence[tuple[str, Sequence[str]]]) -> tuple[Blocker, ...]:

@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from segue.core.change import Act, Kind, Restore, Retired, images_of
+from django.db import DatabaseError
+
+from segue.core.change import Act, Kind, LockMode, Restore, Retired, images_of
 from segue.engines.base import Uncaptured
+from segue.engines.postgresql import activity
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.acts.blocks import literal
 from segue.engines.postgresql.editor.door import is_of_rows, writes
@@ -40,6 +43,10 @@ GROUP BY 1
 _CAPTURED = """
 SELECT t.tgrelid::bigint FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n
 ON n.oid = p.pronamespace WHERE n.nspname = %s AND NOT t.tgisinternal GROUP BY 1
+"""
+_HELD = """
+SELECT 1 FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation = %s
+AND mode = ANY(%s) LIMIT 1
 """
 _LEFT = """
 SELECT n.nspname::text, c.relname::text, pg_table_is_visible(c.oid), t.tgfoid::regprocedure::text,
@@ -81,7 +88,7 @@ class Capture:
         self._captured: set[int] = set()
         self._written_before: dict[int, int] = {}
         self._not_captured: dict[int, str] = {}
-        self._is_ours = False
+        self._is_ours = self._is_local = False
         self.missed: list[str] = []
         """Why not everything that the code changed has images, as sentences."""
 
@@ -90,6 +97,7 @@ class Capture:
     @contextmanager
     def watching(self, *, local: bool) -> Iterator[None]:
         """Let the images be written for the block; `local` to the transaction that it is in."""
+        self._is_local = local
         self._captured = {id_ for (id_,) in self._ask(_CAPTURED, [self.place])}
         self._written_before = dict(self._ask(_WRITTEN))
         if self._earlier:
@@ -138,7 +146,8 @@ class Capture:
 
     def _look(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
         text = str(sql)
-        if not self._is_ours and writes(text):
+        # What has missed something cannot be taken back by its images, and its locks may be in a trigger's way.
+        if not self._is_ours and not self.missed and writes(text):
             with self._own():
                 self._prepare(text, (params or [None])[0] if many else params)
         return execute(sql, params, many, context)
@@ -157,7 +166,10 @@ class Capture:
     def _written_by(self, text: str, params: Any) -> tuple[int, ...]:
         """Return the tables that the planner says a statement will write to; its locks are let go at once."""
         with _savepoint(self._connection), self._connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (FORMAT JSON, VERBOSE) {text}", params)
+            try:
+                cursor.execute(f"EXPLAIN (FORMAT JSON, VERBOSE) {text}", params)
+            except DatabaseError:
+                return ()  # The statement itself is about to say what is wrong with it.
             names = sorted(_modified(cursor.fetchall()[0][0]))
             cursor.execute("SELECT to_regclass(n)::oid::bigint FROM unnest(%s::text[]) n", [names])
             found = [id_ for (id_,) in cursor.fetchall() if id_]
@@ -195,8 +207,22 @@ class Capture:
                 retires=(retired,),
             )
             undo = Act(restore=Restore(place=self.place, operation=self._operation, release=self._release))
+            if self._holds(table_id):
+                self._begin_again_or_leave(table)
+                return
             self._begin(table.name, forward, (undo,))
             self._captured.add(table_id)
+
+    def _holds(self, table_id: int) -> bool:
+        """Whether this very session would be in the way of the other one's lock."""
+        modes = [*activity.CONFLICTS[LockMode.SHARE_ROW_EXCLUSIVE]]
+        return self._connection.in_atomic_block and bool(self._ask(_HELD, [table_id, modes]))
+
+    def _begin_again_or_leave(self, table: shape.Table) -> None:
+        """Raise Uncaptured where the code has committed nothing yet."""
+        if self._is_local:
+            raise Uncaptured((table.id,))
+        self._leave(table.id, f"it writes to {table.name} after it has locked it")
 
     def _leave(self, table_id: int, why: str) -> None:
         self._not_captured[table_id] = why
