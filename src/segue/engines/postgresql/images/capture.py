@@ -235,7 +235,7 @@ class Capture:
 
         Raises Uncaptured for tables that were written to and have no triggers yet: with them the code must run again.
         """
-        if counted:
+        if counted and not self.missed:
             self._require_all()
         for images in shape.found(self._ask, self.place):
             self._settle(images)
