@@ -28,7 +28,14 @@ from segue.core.evidence import Timing
 from segue.core.plan import Phase, Step
 from segue.core.run import Run, Work
 from segue.engines.base import Capture, SchemaTouched
-from segue.executor import carry_out, end_captures, settle_intended, undo, undo_in_background
+from segue.executor import (
+    carry_out,
+    carry_out_unnoted,
+    end_captures,
+    settle_intended,
+    undo,
+    undo_in_background,
+)
 from segue.operations import (
     Move,
     capture_step,
@@ -323,6 +330,9 @@ class ReleaseCarrier:
 
         def begin(table: str, forward: Act, undo: tuple[Act, ...]) -> None:
             step = capture_step(move, table, forward, undo)
+            if not undo:  # It had begun before an interruption, and the journal has it.
+                self._session.elsewhere(lambda session: carry_out_unnoted(session, forward))
+                return
             self._session.elsewhere(lambda session: carry_out(session, self._release, step))
             self._cemetery.follow(forward)
             done.add(step.id)
@@ -344,8 +354,8 @@ class ReleaseCarrier:
         if any(isinstance(step.undo, Irreversible) for step in steps):
             return
         self._session.say(f"{move.migration}: {move.operation.describe()} was interrupted; what it wrote is put back")
-        restore = Restore(place=capture.place, operation=prefix_of(move), release=self._release)
-        self._session.engine.carry_out(Act(restore=restore), then=lambda _: None, say=self._session.say)
+        restore = Restore(place=capture.place, operation=prefix_of(move), release=self._release, forgets=True)
+        carry_out_unnoted(self._session, Act(restore=restore))
 
     def _tell_missed(self, move: Move, capture: Capture) -> None:
         if not capture.missed:

@@ -87,12 +87,12 @@ def _must_run(session: Session, release: str, step: Step) -> bool:
         return True
     if found == "broken":
         session.say(f"{step.title}: removing what an interrupted run left")
-        session.engine.carry_out(Act(statements=step.clean, transactional=False), then=_nothing, say=session.say)
+        carry_out_unnoted(session, Act(statements=step.clean, transactional=False))
     return found != "done"
 
 
 def _nothing(_: Waited) -> None:
-    """What was cleaned away is not journaled: the step itself will be."""
+    """What is not journaled: what was cleaned away, because the step itself will be."""
 
 
 def undo(session: Session, release: str, step: Step, acts_left: int | None = None, *, sparing: bool = False) -> None:
@@ -182,6 +182,11 @@ def _undone(
     return journal
 
 
+def carry_out_unnoted(session: Session, act: Act) -> None:
+    """Carry out what the next command would find and see to by itself, so that the journal need not have it."""
+    session.engine.carry_out(act, then=_nothing, say=session.say)
+
+
 def end_captures(session: Session) -> None:
     """Take away whatever still keeps images of what own code changes; no such code is running.
 
@@ -189,7 +194,7 @@ def end_captures(session: Session) -> None:
     """
     for act in session.engine.captures_left() if session.engine.online else ():
         try:
-            session.engine.carry_out(act, then=_nothing, say=session.say)
+            carry_out_unnoted(session, act)
         except LockNotTaken as error:
             session.say(f"what kept images of changed rows stays until the next command: {error}")
 
@@ -197,4 +202,4 @@ def end_captures(session: Session) -> None:
 def settle_intended(session: Session, step: Step) -> None:
     """Remove what is left of a step outside a transaction that was announced and never done."""
     if step.probe and session.engine.probe(step) != "absent":
-        session.engine.carry_out(Act(statements=step.clean, transactional=False), then=_nothing, say=session.say)
+        carry_out_unnoted(session, Act(statements=step.clean, transactional=False))

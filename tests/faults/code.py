@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
+from django.db.models import F, Value
+from django.db.models.functions import Concat
 
 
 def _field(model: Any, name: str, field: Any) -> Any:
@@ -50,3 +54,20 @@ def also_remove_the_reader(apps: Any, schema_editor: Any) -> None:
     schema_editor.remove_field(book, note)
     _readers(apps, schema_editor).filter(id=7001).delete()
     schema_editor.remove_field(book, language)
+
+
+# Where `mark_titles` ends its own process: after so many batches; None for nowhere.
+dies_after: int | None = None
+
+
+def mark_titles(apps: Any, schema_editor: Any) -> None:
+    """Write in batches what must not be written twice, make a reader and take one away."""
+    alias = schema_editor.connection.alias
+    books = apps.get_model("shop", "Book").objects.using(alias)
+    for batch in range(3):
+        with transaction.atomic(using=alias):
+            books.filter(id__range=(batch * 100 + 1, batch * 100 + 100)).update(title=Concat(F("title"), Value("+")))
+        if dies_after == batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+    _readers(apps, schema_editor).create(name="by the migration")
+    _readers(apps, schema_editor).filter(id=300).delete()

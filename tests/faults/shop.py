@@ -63,10 +63,11 @@ class Shop:
     """The project at its first migration, with rows; the other migrations wait to be applied."""
 
     migrations: ClassVar[tuple[list[Operation], ...]] = (FIRST, SECOND, THIRD, FOURTH)
+    atomic: ClassVar[bool] = True
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.names = [project.migration(*operations) for operations in self.migrations]
+        self.names = [project.migration(*operations, atomic=self.atomic) for operations in self.migrations]
         project.live(self.names[0])
         project.stock()
         for table, column in (("shop_book", "title"), ("shop_reader", "name")):

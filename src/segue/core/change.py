@@ -128,11 +128,13 @@ class Restore:
     """The rows that an operation's own code has changed, as they were, as far as nobody has changed them since.
 
     `place` is where their images lie; `operation` and `release` name whose they are, for whoever finds what is kept.
+    What has served is deleted when it `forgets`, because the same run of the operation begins anew.
     """
 
     place: str
     operation: str
     release: str
+    forgets: bool = False
 
 
 def images_of(operation: str) -> str:

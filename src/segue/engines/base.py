@@ -195,7 +195,8 @@ class Engine(Protocol):
     ) -> Capture:
         """Return what keeps images of the rows that an operation's own code changes; only where `online`.
 
-        `begin` is to carry out, in another session, the act by which a table's images begin; it gets their undo, too.
+        `begin` is to carry out, in another session, the act by which a table's images begin; it gets their undo, too,
+        or none where they had begun before an interruption.
         `most_rows` says how many a table may have. `earlier` is where those of an earlier run lie, "" for nowhere.
         """
 

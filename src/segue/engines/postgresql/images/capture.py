@@ -210,7 +210,11 @@ class Capture:
             if self._holds(table_id):
                 self._begin_again_or_leave(table)
                 return
-            self._begin(table.name, forward, (undo,))
+            if any(known.table.id == table_id for known in shape.found(self._ask, self.place)):
+                again = _triggers(images, self._most_rows(table.name), self._quote)
+                self._begin(table.name, Act(statements=again, locks=forward.locks), ())
+            else:
+                self._begin(table.name, forward, (undo,))
             self._captured.add(table_id)
 
     def _holds(self, table_id: int) -> bool:
@@ -288,18 +292,21 @@ def _beginning(images: Images, most_rows: int, quote: Callable[[str], str]) -> t
     columns += [f'{STATE} "char"', f"{EDITED} int[]"]
     columns += [f"key_{c.number} {c.type}{c.collation}" for c in table.key]
     columns += [f"{when}_{c.number} {c.type}{c.collation}" for when in ("was", "now") for c in table.columns]
-    triggers = [
-        f'CREATE TRIGGER "{_TRIGGER}{event.lower()}" AFTER {event} ON {quote(table.name)} REFERENCING {rows} '
-        f"FOR EACH STATEMENT WHEN (current_setting('{SETTING}', true) = 'on') EXECUTE FUNCTION {images.sql}()"
-        for event, rows in _EVENTS.items()
-    ]
     return (
         f"CREATE SCHEMA IF NOT EXISTS {quote(images.place)}",
         f"CREATE TABLE {images.sql} ({', '.join(columns)})",
         f"COMMENT ON TABLE {images.sql} IS {literal(shape.comment(images))}",
-        _function(images, most_rows, quote),
-        *triggers,
+        *_triggers(images, most_rows, quote),
     )
+
+
+def _triggers(images: Images, most_rows: int, quote: Callable[[str], str]) -> tuple[str, ...]:
+    triggers = (
+        f'CREATE TRIGGER "{_TRIGGER}{event.lower()}" AFTER {event} ON {quote(images.table.name)} REFERENCING {rows} '
+        f"FOR EACH STATEMENT WHEN (current_setting('{SETTING}', true) = 'on') EXECUTE FUNCTION {images.sql}()"
+        for event, rows in _EVENTS.items()
+    )
+    return (_function(images, most_rows, quote), *triggers)
 
 
 def _function(images: Images, most_rows: int, quote: Callable[[str], str]) -> str:

@@ -61,6 +61,8 @@ class Restorer:
             pass  # A row may go or come back once another has.
         for images in every:
             self._keep_what_is_left(images)
+            if self.restore.forgets:
+                self._execute(f"DELETE FROM {images.sql}")
         return self._waited
 
     # Batches
