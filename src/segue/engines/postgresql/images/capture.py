@@ -258,8 +258,7 @@ class Capture:
         if self._ask(f"SELECT 1 FROM {images.sql} WHERE {WHAT} = '{_TOO_MANY}' LIMIT 1"):
             most = self._most_rows(images.table.name)
             self.missed.append(f'it changes more rows of {images.table.name} than SEGUE["CAPTURE"] allows, {most:,}')
-        keys = ", ".join(f"key_{column.number}" for column in images.table.key)
-        self._execute(f"CREATE INDEX IF NOT EXISTS segue_by_key ON {images.sql} ({keys}, {NUMBER})")
+        self._execute(shape.index(images))
 
     def _ask(self, sql: str, params: Sequence[Any] | None = None) -> list[Any]:
         with self._own(), self._connection.cursor() as cursor:

@@ -57,6 +57,10 @@ class Restorer:
     def run(self) -> Waited:
         """Put back what can be, list the rest; return what waiting for rows cost. Raises LockNotTaken."""
         every = [images for images in shape.found(self._ask, self.restore.place) if not images.new]
+        for images in every:
+            self._execute(shape.index(images))
+            # The planner knows nothing of a table this young, and would read a large one whole for each batch.
+            self._execute(f"ANALYZE {images.sql}")
         while sum(self._walk(images, what) for what in "DUI" for images in every):
             pass  # A row may go or come back once another has.
         for images in every:

@@ -156,6 +156,12 @@ def describe(ask: Ask, table_id: int) -> Table | None:
     return Table(id=table_id, name=name if visible else qualified(schema, name), columns=columns)
 
 
+def index(images: Images) -> str:
+    """Return the statement that makes the index by which the images of one row are found, unless it is there."""
+    keys = ", ".join(f"key_{column.number}" for column in images.table.key)
+    return f"CREATE INDEX IF NOT EXISTS segue_by_key ON {images.sql} ({keys}, {NUMBER})"
+
+
 def comment(images: Images) -> str:
     """Return what a table of images says of itself."""
     return json.dumps({"of": images.table.id, "spared": sorted(images.spared), "new": images.new})
