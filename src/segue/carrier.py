@@ -66,14 +66,21 @@ def runs_whole(session: Session, migration: Migration, *, fresh: bool) -> bool:
 
 
 def translate(
-    editor: Any, migration: Migration, state: ProjectState, *, backwards: bool, opaque: Callable[[Move], None]
+    editor: Any,
+    migration: Migration,
+    state: ProjectState,
+    *,
+    backwards: bool,
+    opaque: Callable[[Move], None],
+    is_undone: Callable[[Operation], bool] = lambda operation: operation.reversible,
 ) -> ProjectState:
     """Let every operation speak to the step editor, or to `opaque` when it does more than that.
 
-    Returns the state after the migration, or backwards the one before it.
+    `is_undone` says of an operation whether there is a way back. Returns the state after the migration, or backwards
+    the one before it.
     """
     with editor:
-        for move in walk(migration, state, backwards=backwards):
+        for move in walk(migration, state, backwards=backwards, is_undone=is_undone):
             editor.prefix = prefix_of(move)
             editor.states = (move.start, move.end)
             if is_translated(move.operation) or is_silent(move.operation):

@@ -52,6 +52,8 @@ def rollback_plan(session: Session, release: str | None = None) -> Plan:
     if _is_rolled_back(session, release):
         return plan_stage.plan(session, [])
     run = _newest_standing(session, release)
+    if run.state not in _ENDED and run.direction is Direction.FORWARD:
+        rollback_stage.require_way_back(session, run, None)
     return plan_stage.plan(session, history.backwards_plan(session.migrator, run.migrations))
 
 

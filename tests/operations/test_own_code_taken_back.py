@@ -197,6 +197,30 @@ def test_a_deleted_row_whose_parent_has_gone_since_is_listed(project: Project) -
     assert project.sql("SELECT count(*) FROM shop_book") == [(0,)]
 
 
+def test_the_way_back_is_planned_from_what_is_kept(project: Project) -> None:
+    open_shop(project)
+    applied(project, data_code.double_pages)
+
+    plan = pipeline.rollback_plan(project.session())
+
+    assert [(step.title, step.note) for step in plan.steps] == [
+        ("put back what Raw Python operation changed", "in batches, each value that nobody has changed since")
+    ]
+
+
+def test_a_way_back_that_there_is_not_is_not_planned(project: Project) -> None:
+    open_shop(project)
+    with override_settings(SEGUE={**settings.SEGUE, "CAPTURE": {"*": 0}}):
+        run = applied(project, data_code.double_pages)
+
+    with pytest.raises(GateNotMet) as caught:
+        pipeline.rollback_plan(project.session())
+
+    assert str(caught.value).splitlines()[0] == (
+        f"Release {run.release} cannot be rolled back, and nothing was changed:"
+    )
+
+
 def test_what_fills_a_column_of_its_release_is_left_to_the_columns_own_way_back(project: Project) -> None:
     open_shop(project)
     fill(project)

@@ -21,6 +21,7 @@ from segue.operations import Move, opaque_step, walk
 from segue.session import Session
 
 _CAPTURED = "its locks are unknown; what it changes in rows is kept for the way back, so its writes take longer"
+_PUT_BACK = "in batches, each value that nobody has changed since"
 
 
 def plan(session: Session, migrations: MigrationPlan) -> Plan:
@@ -68,6 +69,8 @@ class _PlanCarrier:
         for act in _still_to_be_undone(session):
             self._cemetery.follow(act)
         self._new_tables: set[str] = set()
+        # What is open is taken back from its journal, which has seen to it that there is a way.
+        self._open = {key: steps for run in session.journal.open_runs() for key, steps in run.done}
         self.planned: list[PlannedMigration] = []
 
     def forward(self, migration: Migration, state: ProjectState) -> ProjectState:
@@ -82,8 +85,7 @@ class _PlanCarrier:
         steps: list[Step] = []
 
         def opaque(move: Move) -> None:
-            step = opaque_step(move)
-            steps.append(replace(step, note=_CAPTURED) if self._session.captures else step)
+            steps.append(self._opaque(move))
 
         whole = carrying.runs_whole(self._session, migration, fresh=self._fresh)
         if whole and (self._fresh or not self._session.engine.online):
@@ -101,11 +103,27 @@ class _PlanCarrier:
                 cemetery=self._cemetery,
                 new_tables=self._new_tables,
             )
-            carrying.translate(editor, migration, state, backwards=backwards, opaque=opaque)
+            carrying.translate(
+                editor,
+                migration,
+                state,
+                backwards=backwards,
+                opaque=opaque,
+                is_undone=lambda operation: operation.reversible or (migration.app_label, migration.name) in self._open,
+            )
         self.planned.append(
             PlannedMigration(app=migration.app_label, name=migration.name, steps=tuple(steps), whole=whole)
         )
         return state
+
+    def _opaque(self, move: Move) -> Step:
+        step = opaque_step(move)
+        forth = opaque_step(move.reverse()).id
+        done = self._open.get((move.migration.app_label, move.migration.name), ())
+        if move.backwards and any(one.id == forth and one.undo == () for one in done):
+            title = f"put back what {move.operation.describe()} changed"
+            return replace(step, title=title, undo=(), online=True, opaque=False, note=_PUT_BACK)
+        return replace(step, note=_CAPTURED) if self._session.captures else step
 
 
 def _still_to_be_undone(session: Session) -> Iterator[Act]:

@@ -50,7 +50,7 @@ def rollback(session: Session, run: Run, keys: Sequence[Key] | None = None) -> R
     wanted = [key for key in run.migrations if keys is None or key in keys]
     plan = backwards_plan(session.migrator, wanted)
     if is_new:
-        _require_way_back(session, run, keys)
+        require_way_back(session, run, keys)
         session.journal.append(run.release, EventKind.ROLLBACK_STARTED, migrations=wanted)
     session.migrator.carrier = ReleaseCarrier(session, run.release, fresh=False, deferring=False)
     old_code_runs = False
@@ -120,7 +120,8 @@ def no_way_back(session: Session, run: Run, keys: Sequence[Key] | None = None) -
     return found
 
 
-def _require_way_back(session: Session, run: Run, keys: Sequence[Key] | None) -> None:
+def require_way_back(session: Session, run: Run, keys: Sequence[Key] | None) -> None:
+    """Raise GateNotMet when something in a release, or in those migrations of it, can never be taken back."""
     if found := no_way_back(session, run, keys):
         listed = "\n".join(f"  {line}" for line in found)
         raise GateNotMet(
