@@ -121,10 +121,16 @@ class Capture:
         self._set("", local=False)
         try:
             yield
+            self._follow_columns()
         finally:
             self._is_ours = ours
             if self._connection.is_usable():
                 self._set("on", local=False)
+
+    def _follow_columns(self) -> None:
+        """Tell the triggers what the columns are called now: a step of the code may have renamed one."""
+        for images in (known for known in shape.found(self._ask, self.place) if known.table.id in self._captured):
+            self._execute(_function(images, self._most_rows(images.table.name), self._quote))
 
     def covers(self, sql: str) -> bool:
         """Whether the images will have whatever a statement of the code that is about to run changes."""
@@ -346,7 +352,7 @@ def _function(images: Images, most_rows: int, quote: Callable[[str], str]) -> st
     body = f"BEGIN {branches} END IF; RETURN NULL; END"
     tag = "$segue_capture$"
     return (
-        f"CREATE FUNCTION {images.sql}() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off "
+        f"CREATE OR REPLACE FUNCTION {images.sql}() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off "
         f"AS {tag} {body} {tag}"
     )
 
