@@ -32,7 +32,7 @@ ROOM_BYTES = 4 * 2**30
 
 
 def pytest_collection_finish() -> None:
-    """Leave what is there by now, half a million objects that stay, out of every later search for garbage."""
+    """Leave what is there by now, and stays, out of every later search for garbage."""
     gc.collect()
     gc.freeze()
 

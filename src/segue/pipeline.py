@@ -70,7 +70,7 @@ def apply(session: Session, app: str | None = None, name: str | None = None) -> 
             except (FailedAndUndone, Interrupted) as error:
                 _take_release_back(session, error)
                 raise
-            after(runs[-1][1] if runs else None)
+            after(runs[-1][1] if runs else before)
         return runs[-1][0] if runs else None
 
 

@@ -486,7 +486,7 @@ _OWN = """
 """
 _OF_BURIED_COLUMNS = """
     SELECT c.relname || '.' || a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-    WHERE a.attname LIKE 'segue\\_%'
+    WHERE a.attname LIKE 'segue\\_%' AND c.relnamespace = current_schema()::regnamespace
 """
 
 
