@@ -55,6 +55,12 @@ def write(apps: Any, schema_editor: Any) -> None:
     _rows(apps, schema_editor, "Author").create(name="written first")
 
 
+def see_titles_by_room(apps: Any, schema_editor: Any) -> None:
+    """Go from a room to its shelves, their authors and on to their books."""
+    for shelf in _rows(apps, schema_editor, "Room").get().shelf_set.all():
+        seen.extend(book.title for author in shelf.author_set.all() for book in author.book_set.all())
+
+
 def fail_if_told(apps: Any, schema_editor: Any) -> None:
     """Do nothing, or fail."""
     _fail_if_told("fail_if_told")

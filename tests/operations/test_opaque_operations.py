@@ -571,6 +571,29 @@ def test_code_sees_a_renamed_model_by_its_new_name_while_the_database_still_has_
     assert project.sql("SELECT title FROM shop_book ORDER BY id") == [("Godaan",), ("Godaan",)]
 
 
+def test_code_sees_no_column_of_a_later_migration_however_it_comes_to_the_table(project: Project) -> None:
+    open_shop(project)
+    project.migration(
+        migrations.CreateModel("Room", [("id", models.BigAutoField(primary_key=True))]),
+        migrations.CreateModel(
+            "Shelf",
+            [("id", models.BigAutoField(primary_key=True)), ("room", models.ForeignKey("shop.room", models.CASCADE))],
+        ),
+        migrations.AddField("author", "shelf", models.ForeignKey("shop.shelf", models.CASCADE, null=True)),
+    )
+    project.apply()
+    project.finalize()
+    project.sql("INSERT INTO shop_room DEFAULT VALUES")
+    project.sql("INSERT INTO shop_shelf (room_id) SELECT id FROM shop_room")
+    project.sql("UPDATE shop_author SET shelf_id = (SELECT id FROM shop_shelf)")
+    project.migration(migrations.RunPython(own_code.see_titles_by_room))
+    project.migration(ISBN)
+
+    project.apply()
+
+    assert own_code.seen == ["Godaan"]
+
+
 def test_operations_of_contrib_postgres_are_translated_by_their_verbs(project: Project) -> None:
     open_shop(project)
     index = models.Index(fields=["pages"], name="book_pages")
