@@ -290,3 +290,16 @@ def test_an_automatic_key_in_whose_place_stock_puts_another_column_comes_back(sh
 
     assert sorted(columns) == ["code", "title"]
     assert shop.rows("SELECT * FROM shop_song ORDER BY id") == before
+
+
+def test_a_default_of_the_database_is_taken_literally(shop: Shop) -> None:
+    pytest.importorskip("django", minversion="5.0")
+    shop.migration(*SONG)
+    shop.migration(migrations.AddField("song", "mood", models.CharField(max_length=9, db_default="100%")))
+    shop.apply("0001")
+    add_song(shop, title="one", plays=1)
+
+    shop.apply("0002")
+    add_song(shop, title="two", plays=1)
+
+    assert shop.rows("SELECT mood FROM shop_song") == [("100%",), ("100%",)]

@@ -206,8 +206,7 @@ class ArchivingEditor(FittingEditor):
 
     def prepare_default(self, value: Any) -> str:
         """Return the SQL of what a column is filled with: its default, or what its rows had before."""
-        # Stock lets the driver look for placeholders in the statement that this becomes a part of.
-        default = str(super().prepare_default(value)).replace("%", "%%")
+        default = str(super().prepare_default(value))
         return self._instead_of(default) if self._instead_of else default
 
     def remove_field(self, model: type[Model], field: Field[Any, Any]) -> None:

@@ -144,7 +144,8 @@ class FittingEditor(DatabaseSchemaEditor):
 
     def _copy_rows(self, copy: _Copy, sql: str) -> None:
         try:
-            return super().execute(sql)
+            # Stock would let the driver look for placeholders in it, though it writes values into it as they are.
+            return super().execute(sql, None)
         except IntegrityError:
             if not copy.is_lenient:
                 raise

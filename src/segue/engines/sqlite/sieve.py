@@ -36,7 +36,7 @@ Mend = Callable[[Misfit, Callable[[], bool]], bool]
 
 
 def copy(archives: Archives, insert: str, source: str, mend: Mend) -> list[Misfit]:
-    """Run an INSERT that selects from `source` and has no WHERE; return the rows that stay out.
+    """Run an INSERT that selects from `source` and has no WHERE nor placeholders; return the rows that stay out.
 
     `mend` may change a row that was not taken, and tries it again with the function that it gets.
     """
@@ -44,6 +44,7 @@ def copy(archives: Archives, insert: str, source: str, mend: Mend) -> list[Misfi
     found = f"SELECT {', '.join(address)} FROM {archives.quote(source)} ORDER BY {', '.join(address)}"
     rows = archives.rows(found)
     row, marks = _row(archives.quote(source), address), f"({', '.join(['%s'] * len(address))})"
+    row, insert = row.replace("%", "%%"), insert.replace("%", "%%")
 
     def attempt(first: int, last: int) -> list[Misfit]:
         where = f"{row} >= {marks} AND {row} <= {marks}"
