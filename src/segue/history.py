@@ -156,6 +156,10 @@ class Migrator(MigrationExecutor):
         if "loader" in self.__dict__:
             known = {**self.loader.graph.nodes, **known}
             self.loader.read_applied()
+        if any((m.app_label, m.name) not in self.loader.graph.nodes for m, _ in planned or []):
+            # The plan goes back into a squashed migration: then Django knows its parts, and not the whole.
+            self.loader.replace_migrations = False
+            self.loader.build_graph()
         nodes = self.loader.graph.nodes
         nodes.update({key: known[key] for key in nodes if known.get(key) is not None})
 

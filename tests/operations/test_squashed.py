@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from segue.core.errors import UsageError
 from tests.project import Project
@@ -95,6 +96,20 @@ def test_a_squashed_migration_goes_back_whole_and_forth_again(project: Project) 
     assert _records(project) == _records(project, "stock")
     assert project.differences() == []
     assert project.sql("SELECT fame FROM shop_author") == [(7,)]
+
+
+def test_migrate_goes_back_into_a_squashed_migration(project: Project) -> None:
+    replaced = {"replaces": ["0001_author", "0002_fame", "0003_age"]}
+    _three(project)
+    _write(project, "0001_squashed_0003", AUTHOR, _field("fame"), _field("age"), **replaced)
+    project.live("0001_squashed_0003")
+
+    call_command("migrate", "shop", "0002_fame", verbosity=0)
+
+    project.finalize()
+    project.stock("0002_fame")
+    assert _records(project) == _records(project, "stock")
+    assert project.differences() == []
 
 
 def test_two_ends_are_refused_until_they_are_merged(project: Project) -> None:
