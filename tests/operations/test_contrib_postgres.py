@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.postgres import operations as postgres
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import migrations, models
 from django.db.models import Q
@@ -265,3 +266,28 @@ def test_another_collation_of_the_name_fails_the_migration_as_with_stock(project
     assert str(caught.value).splitlines()[0] == (
         'shop.0002_step failed and was taken back: collation "bytewise" for encoding "UTF8" already exists'
     )
+
+
+# Arrays
+
+
+def test_the_members_of_an_array_become_shorter(project: Project) -> None:
+    def tags(most: int) -> ArrayField:
+        return ArrayField(ArrayField(models.CharField(max_length=most)))
+
+    model = migrations.CreateModel("Book", [("id", models.BigAutoField(primary_key=True)), ("tags", tags(16))])
+    project.live(project.migration(model))
+    project.sql("INSERT INTO shop_book (tags) VALUES ('{{short,too-long}}')")
+    last = project.migration(migrations.AlterField("book", "tags", tags(5)))
+
+    with pytest.raises(FailedAndUndone) as refused:
+        project.apply()
+
+    assert refused.value.message == (
+        f"shop.{last} failed and was taken back: there is 1 row of shop_book with a tags that does not fit "
+        "varchar(5)[][]\nNothing of it remains."
+    )
+    project.sql("UPDATE shop_book SET tags = '{{short,sweet}}'")
+    project.apply()
+    assert_ends_as_stock(project)
+    assert project.sql("SELECT tags FROM shop_book") == [([["short", "sweet"]],)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from segue.core.change import Act, Kind, Retired
@@ -16,6 +17,8 @@ from segue.engines.postgresql.editor import families
 from segue.engines.postgresql.editor.emission import CONTRACT
 from segue.engines.postgresql.editor.hearing import Alteration
 from segue.engines.postgresql.editor.twinning import Retyping, Twinning, made_anew
+
+_CHARACTERS = re.compile(r"(?:varchar|character varying)\((\d+)\)(?P<dimensions>(?:\[\d*\])*)")
 
 
 class Exchange(Twinning):
@@ -131,9 +134,12 @@ class Exchange(Twinning):
         bits = twins.integer_bits(change.new_type)
         if bits:
             return f"{column} NOT BETWEEN {-(2 ** (bits - 1))} AND {2 ** (bits - 1) - 1}"
-        if change.new_type.startswith(("varchar(", "character varying(")) and not change.cast:
-            return f"length(rtrim({column})) > {change.new_type.split('(')[1].rstrip(')')}"
-        return ""
+        characters = _CHARACTERS.fullmatch(change.new_type)
+        if characters is None or change.cast:
+            return ""
+        if characters["dimensions"]:
+            return f"EXISTS (SELECT FROM unnest({column}) segue_part WHERE length(rtrim(segue_part)) > {characters[1]})"
+        return f"length(rtrim({column})) > {characters[1]}"
 
     def _emit_swap(self, retyped: list[tuple[Member, Retyping]], keys: list[Key], phase: Phase) -> None:
         members, quote = tuple(member for member, _ in retyped), self.quote_name
