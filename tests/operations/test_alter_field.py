@@ -189,6 +189,39 @@ def test_a_reference_goes_to_another_table_once_old_code_has_gone(project: Proje
     finish(project, last)
 
 
+@pytest.mark.parametrize("by", [models.BigIntegerField(), models.IntegerField(), models.CharField(max_length=9)])
+def test_a_plain_column_becomes_a_reference(project: Project, by: models.Field) -> None:
+    shop(project, ("by", by))
+    project.sql("INSERT INTO shop_author (name) VALUES ('a'), ('b')")
+    project.sql("INSERT INTO shop_book (by) VALUES ('1'), ('2')")
+    last = project.migration(migrations.AlterField("Book", "by", models.ForeignKey("shop.author", models.CASCADE)))
+
+    project.apply()
+    project.sql("INSERT INTO shop_book (by) VALUES ('1')")
+    new_code = project.model("book", last)
+    new_code.objects.create(by_id=2)
+    project.rollback()
+    assert project.sql("SELECT by::text FROM shop_book ORDER BY id") == [("1",), ("2",), ("1",), ("2",)]
+    project.apply()
+
+    finish(project, last)
+    assert project.sql("SELECT by_id FROM shop_book ORDER BY id") == [(1,), (2,), (1,), (2,)]
+
+
+def test_a_plain_column_that_names_nobody_does_not_become_a_reference(project: Project) -> None:
+    shop(project, ("by", models.BigIntegerField()))
+    project.sql("INSERT INTO shop_book (by) VALUES (7)")
+    project.migration(migrations.AlterField("Book", "by", models.ForeignKey("shop.author", models.CASCADE)))
+
+    with pytest.raises(FailedAndUndone) as refused:
+        project.apply()
+
+    assert refused.value.message == (
+        "shop.0002_step failed and was taken back: "
+        "there is 1 row of shop_book with a by_id that is not in shop_author\nNothing of it remains."
+    )
+
+
 def test_choices_and_on_delete_need_nothing_of_the_database(project: Project) -> None:
     shop(project, ("by", models.ForeignKey("shop.author", models.CASCADE)), ("kind", models.CharField(max_length=3)))
     last = project.migration(

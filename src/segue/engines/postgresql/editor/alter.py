@@ -6,10 +6,11 @@ then type and name change; what is new comes last.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from django.db.backends.ddl_references import Statement
+from django.db.backends.ddl_references import Columns, Statement
 from django.db.backends.utils import strip_quotes
 from django.db.models import NOT_PROVIDED
 
@@ -76,7 +77,9 @@ class AlterVerbs(RenameVerbs):
     def _carry_over(self, altered: Alteration, column: str) -> None:
         """Emit the steps of one alteration."""
         table, to = altered.model._meta.db_table, altered.new_field.column
-        kept = self._keys_kept(altered)
+        kept, new_key = self._keys_kept(altered)
+        if new_key is not None and not self._goes_back:
+            self._require_parents(altered, new_key, column)
         for name in altered.uniques_gone + altered.checks_gone:
             self._drop_constraint(table, name, self._catalog.constraint(table, name))
         if altered.primary_key_gone and self._key_there(table):
@@ -99,6 +102,8 @@ class AlterVerbs(RenameVerbs):
         self._comment(altered, now)
         self._number_anew(altered, now)
         self._add_what_is_new(altered, now, late)
+        if new_key is not None:
+            self._attach_at_finalize(new_key)
         for key, statement in kept:
             self._rename_key(key, statement)
 
@@ -120,8 +125,8 @@ class AlterVerbs(RenameVerbs):
 
     # Foreign keys
 
-    def _keys_kept(self, altered: Alteration) -> list[tuple[ForeignKey, Statement]]:
-        """Detach the field's old key and attach its new one; a key that only changes its name is kept."""
+    def _keys_kept(self, altered: Alteration) -> tuple[list[tuple[ForeignKey, Statement]], ForeignKey | None]:
+        """Detach the field's old key and return its new one; a key that only changes its name is kept."""
         table = altered.model._meta.db_table
         mine = [s for s in altered.foreign_keys if s.parts["table"].table == table]
         new = next((s for s in mine if altered.new_field.column in s.parts["column"].columns), None)
@@ -136,9 +141,9 @@ class AlterVerbs(RenameVerbs):
                 kept.append((key, new))
             else:
                 self._detach(key)
-        if new is not None and not any(statement is new for _, statement in kept):
-            self._attach_at_finalize(new)
-        return kept
+        if new is None or any(statement is new for _, statement in kept):
+            return kept, None
+        return kept, replace(self._key(new), while_open="")
 
     def _keys_onto_the_field(self, altered: Alteration) -> list[tuple[ForeignKey, Statement]]:
         """Keys that refer to the field, or to a key that changes with it: the swap carries them, stock renames them."""
@@ -160,28 +165,33 @@ class AlterVerbs(RenameVerbs):
         joined = (retire.shorten(parts["to_table"].table), tuple(parts["to_column"].columns))
         return (retire.shorten(key.to_table), key.to_columns) == joined
 
-    def _attach_at_finalize(self, statement: Statement) -> None:
-        """Old code writes references that the new key would refuse, so it comes when old code has gone."""
-        key = replace(self._key(statement), while_open="")
-        column, to_column = (self.quote_name(c) for c in (key.columns[0], key.to_columns[0]))
-        child, parent = self.quote_name(key.table), self.quote_name(key.to_table)
-        if not self._goes_back:
-            self._emit(
-                f"references {key.table}.{key.name}",
-                f"see that every {key.table}.{key.columns[0]} is in {key.to_table}",
-                Act(
-                    statements=(
-                        fail_if_any(
-                            f"{child} c WHERE c.{column} IS NOT NULL AND NOT EXISTS "
-                            f"(SELECT FROM {parent} p WHERE p.{to_column} = c.{column})",
-                            f" of {key.table} with a {key.columns[0]} that is not in {key.to_table}",
-                            error="foreign_key_violation",
-                        ),
+    def _require_parents(self, altered: Alteration, key: ForeignKey, column: str) -> None:
+        """What refers to nothing today is told today; the column has neither its new name nor its new type yet."""
+        old, new = (f.db_parameters(connection=self.connection)["type"] for f in (altered.old_field, altered.new_field))
+        value = f"c.{self.quote_name(column)}{'' if old == new else f'::{new}'}"
+        child, parent, to_column = map(self.quote_name, (key.table, key.to_table, key.to_columns[0]))
+        orphans = f"NOT EXISTS (SELECT FROM {parent} p WHERE p.{to_column} = {value})"
+        self._emit(
+            f"references {key.table}.{key.name}",
+            f"see that every {key.table}.{key.columns[0]} is in {key.to_table}",
+            Act(
+                statements=(
+                    fail_if_any(
+                        f"{child} c WHERE {value} IS NOT NULL AND {orphans}",
+                        f" of {key.table} with a {key.columns[0]} that is not in {key.to_table}",
+                        error="foreign_key_violation",
                     ),
                 ),
-                (),
-                phase=Phase.VALIDATE,
-            )
+            ),
+            (),
+            phase=Phase.VALIDATE,
+        )
+
+    def _attach_at_finalize(self, key: ForeignKey) -> None:
+        """Old code writes references that the new key would refuse, so it comes when old code has gone.
+
+        By then the column has its new name, and its new type.
+        """
         enforce, prove = retire.attach(key, self.quote_name)
         acts: tuple[Act, ...] = (enforce, prove)
         if self._goes_back:
@@ -193,6 +203,7 @@ class AlterVerbs(RenameVerbs):
                 act,
                 CONTRACT,
                 phase=Phase.CONTRACT,
+                naming=True,
             )
 
     # Null
@@ -358,7 +369,7 @@ class AlterVerbs(RenameVerbs):
             elif name in altered.indexes_gone:
                 self._exchange_index(table, name, statement)
             else:
-                self._add_index(statement)
+                self._add_index(self._on_the_column(statement, altered.new_field.column, column))
         for quoted, check in altered.checks:
             name = strip_quotes(quoted)
             if late or column != altered.new_field.column:
@@ -367,6 +378,16 @@ class AlterVerbs(RenameVerbs):
                 self._add_check(table=table, name=name, check_sql=check, phase=Phase.CONTRACT)
         for text in altered.others:
             self._emit("sql", " ".join(text.split())[:100], Act(statements=(text,), locks=retire.exclusive(table)), ())
+
+    def _on_the_column(self, statement: Statement, to: str, column: str) -> Statement:
+        """Return an index on what the column is called until finalize, which then takes it along to its own name."""
+        columns = statement.parts["columns"]
+        if column == to or not isinstance(columns, Columns):
+            return statement
+        now: Any = copy(columns)
+        now.columns = [column if name == to else name for name in now.columns]
+        name = self.quote_name(strip_quotes(str(statement.parts["name"])))
+        return Statement(statement.template, **{**statement.parts, "name": name, "columns": now})
 
     def _add_late(self, table: str, definition: str, name: str) -> None:
         """Add a constraint to a column that has its type and name only when everything else is done."""
