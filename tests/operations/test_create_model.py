@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from django.db import migrations, models
 
 from segue.core.plan import Phase
@@ -42,6 +43,25 @@ def test_rows_of_a_new_table_survive_rollback_and_apply(project: Project) -> Non
 
     assert project.sql("SELECT id, text, book_id, critic_id FROM shop_review") == [(review.pk, "fine", 1, 1)]
     assert quarantined(project) == []
+    assert_ends_as_stock(project)
+
+
+def test_a_check_that_stock_writes_with_parameters_comes_back_with_its_table(project: Project) -> None:
+    pytest.importorskip("django", minversion="5.0")
+    project.live(project.migration(migrations.CreateModel("Author", [("id", models.BigAutoField(primary_key=True))])))
+    rate = models.CharField(max_length=9, db_default="5%")
+    check = models.CheckConstraint(condition=models.Q(rate__endswith="%"), name="in_percent")
+    model = migrations.CreateModel(
+        "Loan", [("id", models.BigAutoField(primary_key=True)), ("rate", rate)], options={"constraints": [check]}
+    )
+    project.migration(model)
+    project.apply()
+    project.sql("INSERT INTO shop_loan DEFAULT VALUES")
+
+    project.rollback()
+    project.apply()
+
+    assert project.sql("SELECT rate FROM shop_loan") == [("5%",)]
     assert_ends_as_stock(project)
 
 
