@@ -156,8 +156,8 @@ class Block:
             finalize_stage.finalize(self._session, self._session.journal.run(self._release))
 
     def _take_back(self, error: BaseException) -> None:
-        if not self._begun:
-            return
+        if not self._begun or not self._session.engine.online:
+            return  # One transaction has taken everything back.
         work = self._session.journal.run(self._release).work
         for step in reversed(work.steps if work else ()):
             if not isinstance(step.undo, Irreversible):
