@@ -300,35 +300,31 @@ def made_at_random(apps: Any) -> set[str]:
         f"{model._meta.db_table}.{f.column}"
         for model in tables_of(apps)
         for f in model._meta.local_concrete_fields
-        if getattr(f, "auto_now", False) or getattr(f, "auto_now_add", False) or _is_random(f)
+        if is_random(f)
     }
 
 
-def _is_random(column: models.Field[Any, Any]) -> bool:
-    default = column.default
-    return callable(default) and (isinstance(default(), date) or default() != default())
+def is_random(column: models.Field[Any, Any]) -> bool:
+    """Whether a field has another value each time that it is left to itself."""
+    if getattr(column, "auto_now", False) or getattr(column, "auto_now_add", False):
+        return True
+    if not column.has_default() or not callable(column.default):
+        return False
+    return isinstance(column.default(), date) or column.default() != column.default()
 
 
 def make_same(alias: str, apps: Any, wanted: Rows) -> None:
-    """Give a database the rows of another."""
+    """Give a database the rows of another; whole tables, because two rows may have exchanged unique values."""
     there = rows(alias, apps)
-    keys = {model._meta.db_table: model._meta.pk.column for model in tables_of(apps)}
     quote = connections[alias].ops.quote_name
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
-        for gone in lost(wanted, there):
-            table, key = quote(gone.table), quote(keys[gone.table])
-            if gone.column:
-                cursor.execute(f"UPDATE {table} SET {quote(gone.column)} = %s WHERE {key} = %s", [gone.was, gone.key])
-                continue
-            values = wanted[gone.table][gone.key]
-            marks = ", ".join(["%s"] * len(values))
-            cursor.execute(
-                f"INSERT INTO {table} ({', '.join(map(quote, values))}) VALUES ({marks})", [*values.values()]
-            )
-        for more in lost(there, wanted):
-            if not more.column:
-                cursor.execute(f"DELETE FROM {quote(more.table)} WHERE {quote(keys[more.table])} = %s", [more.key])
+        for table in {one.table for one in (*lost(wanted, there), *lost(there, wanted))}:
+            cursor.execute(f"DELETE FROM {quote(table)}")
+            for values in wanted[table].values():
+                marks = ", ".join(["%s"] * len(values))
+                names = ", ".join(map(quote, values))
+                cursor.execute(f"INSERT INTO {quote(table)} ({names}) VALUES ({marks})", [*values.values()])
 
 
 def number_on(alias: str) -> None:
@@ -343,6 +339,20 @@ def number_on(alias: str) -> None:
             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
             WHERE s.relkind = 'S' AND d.classid = 'pg_class'::regclass
               AND c.relnamespace = 'public'::regnamespace AND c.relname NOT LIKE 'segue%'
+            """
+        )
+        for (statement,) in cursor.fetchall():
+            cursor.execute(statement)
+
+
+def lay_in_order(alias: str) -> None:
+    """Let the rows of every table lie in the order of their keys: code that asks for no order reads them so."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT format('CLUSTER %1$s USING %2$I; ALTER TABLE %1$s SET WITHOUT CLUSTER', t.oid::regclass, c.relname)
+            FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+            WHERE i.indisprimary AND t.relnamespace = 'public'::regnamespace AND t.relname NOT LIKE 'segue%'
             """
         )
         for (statement,) in cursor.fetchall():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import uuid
 
-from tests.histories.rows import Lost, lost
+import pytest
+from django.db import models
+from django.utils import timezone
+
+from tests.histories.rows import Lost, is_random, lost
 from tests.histories.walk import is_wider, without
 
 
@@ -40,3 +44,20 @@ def test_a_row_that_is_gone_is_one_loss_and_a_value_another() -> None:
     after = {"a": {1: {"id": 1, "b": "z"}}}
 
     assert list(map(str, lost(before, after))) == ["a.b of row 1 was 'x' and is 'z'", "a: the row 2 is gone"]
+
+
+@pytest.mark.parametrize(
+    ("field", "random"),
+    [
+        (models.UUIDField(default=uuid.uuid4), True),
+        (models.DateTimeField(default=timezone.now), True),
+        (models.DateTimeField(auto_now=True), True),
+        (models.JSONField(default=dict), False),
+        (models.CharField(default="a"), False),
+        (models.CharField(), False),
+    ],
+)
+def test_only_what_a_default_or_the_clock_makes_anew_each_time_counts_as_random(
+    field: models.Field, random: bool
+) -> None:
+    assert is_random(field) is random
