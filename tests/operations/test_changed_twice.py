@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import migrations, models
+from django.db import ProgrammingError, migrations, models
 
 from segue import carrier
-from segue.core.errors import StepFailed
+from segue.core.errors import FailedAndUndone, StepFailed
 from segue.stages import finalize
 from tests.operations.bookshop import RAW_BOOK, assert_ends_as_stock, open_shop
 from tests.project import Project
@@ -98,6 +98,47 @@ def test_a_column_under_a_name_that_another_had_in_the_middle_of_the_release_kee
 
     assert project.sql("SELECT pages, sheets, leaves FROM shop_book") == [(10, 10, "new")]
     assert_ends_as_stock(project)
+
+
+def test_what_hangs_on_a_renamed_column_keeps_its_name_beside_that_of_the_next_one(project: Project) -> None:
+    open_shop(project)
+    stars = migrations.AddField("book", "stars", models.PositiveIntegerField(unique=True, null=True))
+    project.live(project.migration(stars))
+    project.finalize()
+    project.migration(migrations.RenameField("book", "stars", "rating"), stars)
+
+    project.apply()
+    project.rollback()
+    project.apply()
+
+    assert_ends_as_stock(project)
+    names = "SELECT conname FROM pg_constraint WHERE conname LIKE 'shop_book_stars_%%' AND contype <> 'n' ORDER BY 1"
+    assert project.sql(names, []) == [
+        ("shop_book_stars_check",),
+        ("shop_book_stars_check1",),
+        ("shop_book_stars_key",),
+        ("shop_book_stars_key1",),
+    ]
+
+
+def test_an_index_with_the_name_of_a_renamed_columns_is_refused_at_once_as_stock_does(project: Project) -> None:
+    open_shop(project)
+    stars = migrations.AddField("book", "stars", models.IntegerField(db_index=True, null=True))
+    project.live(project.migration(stars))
+    project.finalize()
+    project.migration(migrations.RenameField("book", "stars", "rating"), stars)
+
+    with pytest.raises(FailedAndUndone) as caught:
+        project.apply()
+
+    assert str(caught.value) == (
+        "shop.0003_step failed and was taken back: build index shop_book_stars_fa23c66b on shop_book: the name is "
+        "taken already by something that this release did not make.\n"
+        "Nothing of it remains.\n"
+        "Next: mend the cause and run the same command again; --traceback shows where it failed"
+    )
+    with pytest.raises(ProgrammingError, match='relation "shop_book_stars_fa23c66b" already exists'):
+        project.stock()
 
 
 def test_a_key_becomes_wider_and_as_it_was_beside_a_session_that_writes_all_the_time(project: Project) -> None:

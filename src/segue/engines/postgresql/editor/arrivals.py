@@ -24,7 +24,7 @@ class Arrival:
     """A column that new code is to have: its field, and as what it lies retired if the release goes back.
 
     `stock` are stock's statements. Where old code has a column of the same name, `aliases` and `opening` tell new
-    code where this one is until finalize, and `taken` are the names of what hangs on that one; what hangs on this
+    code where this one is until finalize, and `taken` are the names of what goes with that one; what hangs on this
     one gets such a name `later`: noted as CONSTRAINT or INDEX, the name that it has now, and the one to come.
     """
 

@@ -112,7 +112,8 @@ class ColumnVerbs(ArrivalVerbs):
         alias = Alias(table=table, column=column, place=place)
         retired = replace(self._retired_column(model, field), place=place)
         indexes = [index.name for index in self._catalog.indexes(table, column)]
-        taken = frozenset([*indexes, *self._catalog.constraints_on(table, column)])
+        # What hangs on a renamed column keeps its names, as with stock.
+        taken = frozenset([*indexes, *self._catalog.constraints_on(table, column)] if namesake else ())
         before = len(self.deferred_sql)
         with self._called(field, place):
             arrival = Arrival(
