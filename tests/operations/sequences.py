@@ -566,11 +566,18 @@ def _rename_field(draw: st.DrawFn, state: ProjectState, names: Names) -> list[Op
     if name in _named_in_options(model) | names.astray:
         names.astray.add(to)
     elif names.reusing and not model.fields[name].primary_key and draw(st.integers(0, 2)) == 0:
-        renamed.append(_another(draw, model, name, names))
+        another = _another(draw, model, name, names)
+        # The renamed one's index keeps its name, which stock would give to the other's too.
+        if not (_is_indexed(model.fields[name]) and _is_indexed(another.field)):
+            renamed.append(another)
     return renamed
 
 
-def _another(draw: st.DrawFn, model: ModelState, name: str, names: Names) -> Operation:
+def _is_indexed(field: models.Field[Any, Any]) -> bool:
+    return bool(field.db_index or field.unique)
+
+
+def _another(draw: st.DrawFn, model: ModelState, name: str, names: Names) -> migrations.AddField:
     """Another field under a name that one has given up."""
     made = _simple_field(draw, model)
     if getattr(made, "auto_now_add", False):
