@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import ProgrammingError, migrations, models
+from django.db import migrations, models
 
 from segue import carrier
 from segue.core.errors import FailedAndUndone, StepFailed
@@ -121,7 +121,7 @@ def test_what_hangs_on_a_renamed_column_keeps_its_name_beside_that_of_the_next_o
     ]
 
 
-def test_an_index_with_the_name_of_a_renamed_columns_is_refused_at_once_as_stock_does(project: Project) -> None:
+def test_an_index_with_the_name_of_a_renamed_columns_is_refused_at_once(project: Project) -> None:
     open_shop(project)
     stars = migrations.AddField("book", "stars", models.IntegerField(db_index=True, null=True))
     project.live(project.migration(stars))
@@ -137,8 +137,6 @@ def test_an_index_with_the_name_of_a_renamed_columns_is_refused_at_once_as_stock
         "Nothing of it remains.\n"
         "Next: mend the cause and run the same command again; --traceback shows where it failed"
     )
-    with pytest.raises(ProgrammingError, match='relation "shop_book_stars_fa23c66b" already exists'):
-        project.stock()
 
 
 def test_a_key_becomes_wider_and_as_it_was_beside_a_session_that_writes_all_the_time(project: Project) -> None:
