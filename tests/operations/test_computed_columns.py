@@ -48,6 +48,20 @@ def test_a_stored_column_is_announced_and_goes_forth_and_back_and_forth(project:
     assert_ends_as_stock(project)
 
 
+def test_a_stored_column_gets_another_type_forth_and_back_and_forth(project: Project) -> None:
+    open_shop(project)
+    project.live(project.migration(STORED))
+    field = models.GeneratedField(expression=F("pages") * 2, output_field=models.BigIntegerField(), db_persist=True)
+    project.migration(migrations.AlterField("book", "twice", field))
+
+    project.apply()
+    project.rollback()
+    project.apply()
+
+    assert project.sql("SELECT twice FROM shop_book") == [(20,)]
+    assert_ends_as_stock(project)
+
+
 def test_a_virtual_column_makes_nobody_wait_and_goes_forth_and_back_and_forth(project: Project) -> None:
     open_shop(project)
     if not _has_virtual_columns():

@@ -54,12 +54,16 @@ class AlterVerbs(RenameVerbs):
         return self._carry_over(altered, old_field.column)
 
     def _has_no_online_form(self, altered: Alteration) -> bool:
-        """Whether others refer to a primary key that goes, or a key or numbers are to come out of what is none."""
+        """Whether others refer to a primary key that goes, or a key or numbers are to come out of what is none.
+
+        Or the database computes the column: a twin of that would have nothing to be true to.
+        """
         types = [f.db_parameters(connection=self.connection)["type"] for f in (altered.old_field, altered.new_field)]
         change = families.change(*types)
         if altered.primary_key_gone and self._is_referred_to(altered.model._meta.db_table):
             return True
-        if altered.primary_key and change is not families.Change.SAME:
+        is_computed = getattr(altered.old_field, "generated", False)
+        if change is not families.Change.SAME and (altered.primary_key or is_computed):
             return True
         return _is_auto(altered.old_field) != _is_auto(altered.new_field) and change is families.Change.OTHER
 
