@@ -66,7 +66,7 @@ def apply(session: Session, app: str | None = None, name: str | None = None) -> 
         migrations = _migrations(session, app, name)
         with _signals(session, migrations) as (before, after):
             try:
-                runs = _carry(session, migrations, before.clone())
+                runs = _carry(session, migrations, before)
             except (FailedAndUndone, Interrupted) as error:
                 _take_release_back(session, error)
                 raise
@@ -112,7 +112,7 @@ def rollback(session: Session, release: str | None = None) -> Run:
             blocking.require_for_way_back(session, run)
         with _signals(session, migrations) as (before, after):
             if anew:
-                run, state = _go_back_as_release(session, run, before.clone())
+                run, state = _go_back_as_release(session, run, before)
             else:
                 run, state = rollback_stage.rollback(session, run), None
             after(state)
@@ -486,7 +486,10 @@ def _go_back_as_release(session: Session, run: Run, state: ProjectState) -> tupl
 def _signals(
     session: Session, migrations: MigrationPlan
 ) -> Iterator[tuple[ProjectState, Callable[[ProjectState | None], None]]]:
-    """Send pre_migrate before the block, as the stock command does, and yield the state and what sends post_migrate."""
+    """Send pre_migrate before the block, as the stock command does, and yield the state and what sends post_migrate.
+
+    The state is for the migrations to go on with, not a copy: the models of one still know those that the other lost.
+    """
     database: Any = session.engine.connection.alias
     before = session.migrator._create_project_state(with_applied_migrations=True)
     emit_pre_migrate_signal(0, False, database, stdout=StringIO(), apps=before.apps, plan=migrations)

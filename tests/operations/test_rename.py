@@ -8,6 +8,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.test.utils import override_settings
 
 from segue.core.errors import GateNotMet
+from tests.operations.bookshop import assert_ends_as_stock, open_shop
 from tests.operations.sequences import Writer, lost, rows, told
 from tests.project import Project
 
@@ -397,3 +398,14 @@ def test_a_column_with_a_check_of_its_own_is_renamed(project: Project) -> None:
 
     finish(project, last)
     assert project.sql("SELECT width FROM shop_shelf") == [(1,)]
+
+
+def test_a_model_is_renamed_once_another_that_referred_to_it_is_deleted(project: Project) -> None:
+    open_shop(project)
+    project.migration(migrations.DeleteModel("Book"))
+    project.migration(migrations.RenameModel("Author", "Writer"))
+
+    project.apply()
+
+    assert project.model("Writer").objects.get().name == "Premchand"
+    assert_ends_as_stock(project)
