@@ -196,14 +196,19 @@ class StepEditor(Namesakes, ContribVerbs):
                 self._build_unique(table=table, name=name, columns=columns, as_constraint=True)
                 return
         table = statement.parts["table"].table if isinstance(statement, Statement) else ""
-        if isinstance(statement, Statement) and statement.template == self.sql_create_check:
-            name = strip_quotes(str(statement.parts["name"]))
-            if table in self._revived and self._catalog.constraint(table, name):
-                return  # Stock adds a check that it writes with parameters to a table that is there; this one has it.
+        if isinstance(statement, Statement) and statement.template == self.sql_create_check and table in self._revived:
+            self._check_anew(table, strip_quotes(str(statement.parts["name"])), str(statement))
+            return
         online = table in self._new
         locks = () if online or not table else retire.exclusive(table)
         act = Act(statements=(str(statement),), locks=locks)
         self._emit("deferred", first_line(str(statement)), act, () if online else STOCK, online=online)
+
+    def _check_anew(self, table: str, name: str, statement: str) -> None:
+        """A check that stock writes in a statement of its own; a table that is revived may have another of its name."""
+        drop = f"ALTER TABLE {self.quote_name(table)} DROP CONSTRAINT IF EXISTS {self.quote_name(name)}"
+        act = Act(statements=(drop, statement), locks=retire.exclusive(table))
+        self._emit(f"check {table}.{name}", f"make {name} of {table} anew", act, ())
 
     def alter_db_tablespace(self, model: Any, old_db_tablespace: str, new_db_tablespace: str) -> None:
         """Move a table as stock Django does: PostgreSQL copies its files under the lock."""
