@@ -15,8 +15,10 @@ The migrations of public Django projects, one at a time, with Django {django} on
 table has rows, the same in two databases. Stock Django migrates one. Segue migrates the other as a database in use:
 it applies the migration, new code writes a row into each table that it touches, old code does too, the release is
 rolled back, applied again and finalized. After the rollback its schema is compared with the one before, and at the
-end with stock's: every table, column, index, constraint and sequence; then every value of every row. After the last
-migration both go back, one finalized migration at a time, with the schemas compared after each, and forth again.
+end with stock's: every table, column, index, constraint and sequence; then every value of every row. Before a migration
+with code of its own the rows lie in the order of their keys in both databases: such code often asks for no order, and
+numbers what it makes in the one that it gets. After the last migration both go back, one finalized migration at a time,
+with the schemas compared after each, and forth again.
 
 To repeat this: `python -m tests.histories --report`. It installs each project in a folder of its own.
 
