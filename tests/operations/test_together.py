@@ -183,6 +183,19 @@ def test_renaming_an_index_locks_no_table_that_is_in_use(project: Project) -> No
     ]
 
 
+def test_an_index_that_there_is_not_gets_no_name_as_with_stock(project: Project) -> None:
+    open_shop(project)
+    state = migrations.SeparateDatabaseAndState(state_operations=[INDEXED])
+    project.migration(state, migrations.RenameIndex("book", new_name="second", old_fields=("title", "pages")))
+
+    with pytest.raises(FailedAndUndone) as caught:
+        project.apply()
+
+    assert str(caught.value).splitlines()[0] == (
+        "shop.0002_step failed and was taken back: Found wrong number (0) of indexes for shop_book(title, pages)."
+    )
+
+
 def test_an_index_without_a_name_of_its_own_gets_one(project: Project) -> None:
     open_shop(project)
     project.migration(INDEXED)

@@ -14,6 +14,9 @@ from segue.core.change import Act, Cemetery, Irreversible, Retired, TableLock
 from segue.core.evidence import Prediction
 from segue.core.values import to_json
 
+PLANNED = "plan"
+"""What a plan calls the release that there is not yet."""
+
 
 class Phase(StrEnum):
     """When a step may run."""

@@ -15,7 +15,7 @@ from django.db.migrations.state import ProjectState
 
 from segue import carrier as carrying
 from segue.core.change import Act, Irreversible
-from segue.core.plan import Direction, Phase, Plan, PlannedMigration, Step
+from segue.core.plan import PLANNED, Direction, Phase, Plan, PlannedMigration, Step
 from segue.history import MigrationPlan
 from segue.operations import Move, opaque_step, walk
 from segue.session import Session
@@ -99,7 +99,7 @@ class _PlanCarrier:
             editor = self._session.engine.step_editor(
                 emit=steps.append,
                 prefix="",
-                release="plan",
+                release=PLANNED,
                 cemetery=self._cemetery,
                 new_tables=self._new_tables,
             )

@@ -12,7 +12,7 @@ from django.db.models import Index
 
 from segue.core.change import Act, Kind, Retired, Work
 from segue.core.errors import StepFailed
-from segue.core.plan import Phase
+from segue.core.plan import PLANNED, Phase
 from segue.engines.postgresql.acts import retire
 from segue.engines.postgresql.editor.emission import CONTRACT, StepEmitter
 from segue.engines.postgresql.qualified import beside, relation_of, schema_of
@@ -87,7 +87,7 @@ class IndexVerbs(StepEmitter):
             self._add_index(self._create_index_sql(model, fields=fields, suffix="_idx"))
 
     def _constraint_names(self, model: Any, column_names: Any = None, **wanted: Any) -> list[str]:
-        """Return what stock finds, without what is retired; or, in a plan, what an earlier step of it would make."""
+        """Return what stock finds, without what is retired; or what an earlier step would make, or finalize."""
         stock: Any = super()
         with self.physically(model):
             table = model._meta.db_table
@@ -96,7 +96,8 @@ class IndexVerbs(StepEmitter):
         retired = {r.name for r in self._cemetery.all() if (r.kind, r.table, r.place) == (Kind.INDEX, table, "")}
         found = [name for name in every if name not in retired]
         renaming = column_names and wanted.get("index") and wanted.get("unique") is False and "exclude" not in wanted
-        if not found and renaming:
+        is_to_come = self._release == PLANNED or any(r.table == table for r in self._cemetery.giving_way)
+        if not found and renaming and is_to_come:
             return [self._create_index_name(table, list(column_names), suffix="_idx")]
         return found
 
