@@ -127,8 +127,7 @@ class StepEditor(Namesakes, ContribVerbs):
         places = [table, *([qualified(retired.place, retired.table)] if retired.place else [])]
         found = [name for p in places for name in self._catalog.plain_indexes(p, columns.columns, unique=unique)]
         wanted = [strip_quotes(str(s.parts["name"])) for s in self.deferred_sql if isinstance(s, Statement)]
-        # A name of Segue's own is one until finalize: what has it gets its name there.
-        return any(name not in wanted and not name.startswith("segue_") for name in found)
+        return any(name not in wanted for name in found)
 
     def delete_model(self, model: Any) -> None:
         """Retire a table: its rows stay, its foreign keys go, its name is freed by finalize."""
