@@ -135,6 +135,8 @@ class Project:
 
     def stock(self, to: str | None = None) -> None:
         """Migrate the other database with stock Django."""
+        if to is not None:
+            connections["stock"].ensure_connection()  # It may be a way back from where the test has it.
         self._stock_begins_at = ""
         executor = MigrationExecutor(connections["stock"])
         executor.migrate([("shop", to or self._names[-1])])

@@ -42,9 +42,10 @@ class Journal:
         self._connection = connection
         self.store = store
         self._exists = False
-        # The committed events that were read before, and what they add up to.
+        # The committed events that were read before, and what the first of them add up to.
         self._seen: list[Event] = []
         self._runs: dict[str, Run] = {}
+        self._added = 0
         self._last_id = 0
 
     @property
@@ -214,6 +215,7 @@ class Journal:
     def _added_up(self) -> dict[str, Run]:
         """Return every release as its events tell it, oldest first."""
         uncommitted = self._look()
+        self._runs, self._added = _followed(self._runs, self._seen[self._added :]), len(self._seen)
         return _followed(self._runs, uncommitted)
 
     def _look(self) -> list[Event]:
@@ -225,7 +227,7 @@ class Journal:
         new = [Event(release=r, kind=EventKind(kind), at=at.isoformat(), data=data) for _, r, kind, at, data in rows]
         if not new or self._connection.in_atomic_block:
             return new
-        self._seen, self._runs, self._last_id = self._seen + new, _followed(self._runs, new), rows[-1][0]
+        self._seen, self._last_id = self._seen + new, rows[-1][0]
         return []
 
     def _mirror(self, release: str) -> None:

@@ -264,27 +264,6 @@ def test_a_model_that_refers_to_itself_many_times_is_renamed_there_and_back(proj
     finish(project, last)
 
 
-def test_what_was_many_to_many_of_a_renamed_model_comes_back_with_just_what_it_had(project: Project) -> None:
-    number = ("id", models.BigAutoField(primary_key=True))
-    tag = migrations.CreateModel("Tag", [number])
-    book = migrations.CreateModel("Book", [number, ("tags", models.ManyToManyField("shop.tag"))])
-    project.live(project.migration(tag, book))
-    renamed = project.migration(migrations.RenameModel("Book", "Volume"))
-    project.apply()
-    project.finalize()
-    indexes = "SELECT indexname FROM pg_indexes WHERE tablename = 'shop_volume_tags' ORDER BY 1"
-    before = project.sql(indexes)
-    project.migration(migrations.RemoveField("volume", "tags"))
-    project.apply()
-    project.finalize()
-
-    project.apply(renamed)
-    project.finalize()
-
-    assert len(before) == 4
-    assert project.sql(indexes) == before
-
-
 def test_a_model_that_is_renamed_twice_takes_its_keys_and_its_many_to_many_table_along(project: Project) -> None:
     shop(project)
     last = project.migration(

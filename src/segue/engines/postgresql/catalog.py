@@ -6,7 +6,7 @@ Reads only. Tables are named as Django names them; a table outside the search pa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -280,23 +280,6 @@ class Catalog:
             [self._quote(name)],
         )
         return str(rows[0][0]) if rows else self._expected_indexes.get(name)
-
-    def plain_indexes(self, table: str, columns: Sequence[str], *, unique: bool) -> list[str]:
-        """Return the valid indexes over just these columns, in this order, that have nothing special; no key's."""
-        rows = self._rows(
-            """
-            SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-            JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
-            WHERE i.indrelid = to_regclass(%s)::oid AND i.indisvalid AND i.indisunique = %s AND NOT i.indisprimary
-            AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = i.indnatts
-            AND NOT EXISTS (SELECT FROM pg_opclass o WHERE o.oid = ANY(i.indclass) AND NOT o.opcdefault)
-            AND ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (number, place)
-                      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number ORDER BY k.place) = %s
-            ORDER BY 1
-            """,
-            [self._quote(table), unique, list(columns)],
-        )
-        return [str(name) for (name,) in rows]
 
     def relations_of(self, table: str) -> list[str]:
         """Return the names of the table's indexes and of the sequences that go with it."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any
 
-from django.db.backends.ddl_references import Columns, Statement
+from django.db.backends.ddl_references import Statement
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.backends.utils import strip_quotes
 
@@ -22,9 +22,6 @@ from segue.engines.postgresql.editor.contrib import ContribVerbs
 from segue.engines.postgresql.editor.emission import STOCK, first_line
 from segue.engines.postgresql.editor.namesakes import Namesakes, named
 from segue.engines.postgresql.qualified import qualified, schema_of
-
-# The parts of a statement without which an index is only its columns.
-_SPECIAL = ("using", "condition", "include", "extra", "nulls_distinct", "deferrable")
 
 
 class StepEditor(Namesakes, ContribVerbs):
@@ -109,25 +106,9 @@ class StepEditor(Namesakes, ContribVerbs):
         if self._cemetery.find(Kind.INDEX, table, name):
             return False  # It was retired by itself, as a rollback does, and is revived by itself.
         # In a run the table has its own place again by now; in a plan it still lies where it was buried.
-        if self._is_index_of(table, name) or (
-            retired.place and self._catalog.index_table(qualified(retired.place, name))
-        ):
-            return True
-        return self._is_there_as_it_was(statement, table, retired)
-
-    def _is_there_as_it_was(self, statement: Statement, table: str, retired: Retired) -> bool:
-        """Whether it lies there under an older name, which renaming its table has left it."""
-        columns: Any = statement.parts.get("columns")
-        unique = statement.template == self.sql_create_unique
-        special = [name for name in _SPECIAL if str(statement.parts.get(name) or "")]
-        if not (unique or statement.template == self.sql_create_index) or special or type(columns) is not Columns:
-            return False
-        if any(columns.col_suffixes):
-            return False
-        places = [table, *([qualified(retired.place, retired.table)] if retired.place else [])]
-        found = [name for p in places for name in self._catalog.plain_indexes(p, columns.columns, unique=unique)]
-        wanted = [strip_quotes(str(s.parts["name"])) for s in self.deferred_sql if isinstance(s, Statement)]
-        return any(name not in wanted for name in found)
+        return self._is_index_of(table, name) or (
+            bool(retired.place) and bool(self._catalog.index_table(qualified(retired.place, name)))
+        )
 
     def delete_model(self, model: Any) -> None:
         """Retire a table: its rows stay, its foreign keys go, its name is freed by finalize."""
