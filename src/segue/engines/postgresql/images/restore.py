@@ -98,7 +98,10 @@ class Restorer:
                 with transaction.atomic(using=self.connection.alias):
                     self._execute(
                         f"SET LOCAL lock_timeout = '{self.patience.timeout_ms}ms'; SET LOCAL statement_timeout = 0; "
-                        f"SET LOCAL synchronous_commit = off; SET LOCAL {MARKER} = 'on'"
+                        f"SET LOCAL synchronous_commit = off; SET LOCAL {MARKER} = 'on'; "
+                        # A batch is few rows of many: each is found by its key, and nothing is read whole.
+                        "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
+                        "SET LOCAL enable_seqscan = off"
                     )
                     rows = change(images, first, last)
             except DatabaseError as error:
